@@ -1,0 +1,334 @@
+"""Documents of the v1 dialect: what HTTP bodies and text ``call`` bodies hold.
+
+Times are integer milliseconds since the epoch; names ending in ``_ms`` without being a time are
+durations. Unknown fields are refused, so that a misspelt one is not silently ignored. A task's value
+is either JSON (``value``) or bytes (``value_b64``: base64 in JSON, ``bin`` in MessagePack), never both;
+which of the two is stored with the task.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+Id = Annotated[str, Meta(min_length=1, max_length=64)]
+QueueName = Annotated[str, Meta(min_length=1, max_length=256)]
+Claimant = Annotated[str, Meta(max_length=64)]
+Version = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+TimeMs = Annotated[int, Meta(ge=0, le=2**53)]
+DurationMs = Annotated[int, Meta(ge=0, le=10 * 365 * 86_400_000)]
+LeaseMs = Annotated[int, Meta(ge=1, le=7 * 86_400_000)]
+WaitMs = Annotated[int, Meta(ge=0, le=300_000)]
+Priority = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+Attempt = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+IdempotencyKey = Annotated[str, Meta(max_length=128)]
+Order = Literal["random", "fifo", "priority"]
+
+
+class Document(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Base of everything a caller sends."""
+
+
+class Reply(Struct, kw_only=True):
+    """Base of everything a node answers; readers ignore fields that they do not know."""
+
+
+class Task(Reply):
+    """A task as of the answer's log index. Values are left out where they were not asked for."""
+
+    id: str
+    version: int
+    queue: str
+    at: int
+    claimant: str = ""
+    claims: int = 0
+    attempt: int = 0
+    priority: int = 0
+    err: str = ""
+    created: int = 0
+    modified: int = 0
+    value: Raw | UnsetType = UNSET
+    value_b64: bytes | UnsetType = UNSET
+
+
+# --- claim -------------------------------------------------------------------------------------
+
+
+class ClaimRequest(Document):
+    """Take up to ``limit`` arrived tasks from any of ``queues`` under a lease."""
+
+    queues: Annotated[list[QueueName], Meta(min_length=1, max_length=64)]
+    claimant: Claimant = ""
+    lease_ms: LeaseMs = 30_000
+    wait_ms: WaitMs = 0
+    limit: Annotated[int, Meta(ge=1, le=1_000)] = 1
+    idempotency_key: IdempotencyKey = ""
+
+
+class ClaimReply(Reply):
+    """The claimed tasks with their values; empty when none had arrived within ``wait_ms``."""
+
+    tasks: list[Task]
+
+
+# --- modify ------------------------------------------------------------------------------------
+
+
+class Insert(Document):
+    """A new task. Without ``id`` the node makes one; without ``at`` and ``delay_ms`` it arrives now."""
+
+    queue: QueueName
+    id: Id | UnsetType = UNSET
+    at: TimeMs | UnsetType = UNSET
+    delay_ms: DurationMs | UnsetType = UNSET
+    value: Raw | UnsetType = UNSET
+    value_b64: bytes | UnsetType = UNSET
+    attempt: Attempt = 0
+    priority: Priority = 0
+    err: str = ""
+
+
+class Change(Document):
+    """New fields for one task; what is left out stays as it is.
+
+    At most one of ``at``, ``delay_ms`` (both give the task back: its claimant is cleared) and
+    ``lease_ms`` (the caller holds it for that long from now) may be given.
+    """
+
+    id: Id
+    version: Version
+    queue: QueueName | UnsetType = UNSET
+    at: TimeMs | UnsetType = UNSET
+    delay_ms: DurationMs | UnsetType = UNSET
+    lease_ms: LeaseMs | UnsetType = UNSET
+    value: Raw | UnsetType = UNSET
+    value_b64: bytes | UnsetType = UNSET
+    attempt: Attempt | UnsetType = UNSET
+    priority: Priority | UnsetType = UNSET
+    err: str | UnsetType = UNSET
+
+
+class Target(Document):
+    """One version of one task."""
+
+    id: Id
+    version: Version
+
+
+class ModifyRequest(Document):
+    """One atomic set of inserts, changes, deletes and depends: all of it happens or none of it.
+
+    An id may stand in one of the lists only, and once. ``dry_run`` answers what would happen, writes
+    nothing, and costs no log entry.
+    """
+
+    claimant: Claimant = ""
+    inserts: list[Insert] = []
+    changes: list[Change] = []
+    deletes: list[Target] = []
+    depends: list[Target] = []
+    dry_run: bool = False
+    idempotency_key: IdempotencyKey = ""
+
+
+class ModifyReply(Reply):
+    """The inserted and changed tasks in the order of the request, without their values."""
+
+    inserted: list[Task]
+    changed: list[Task]
+
+
+class FailedPart(Reply):
+    """One part of a modification that does not hold.
+
+    ``reason`` is ``exists`` (an insert's id is taken), ``missing``, ``version`` (``version`` has the
+    task's own) or ``claimed`` (``claimant`` holds it until ``until``).
+    """
+
+    part: Literal["insert", "change", "delete", "depend"]
+    index: int  # position in that list of the request, from 0
+    id: str
+    reason: Literal["exists", "missing", "version", "claimed"]
+    version: int | UnsetType = UNSET
+    claimant: str | UnsetType = UNSET
+    until: int | UnsetType = UNSET
+
+
+# --- renew -------------------------------------------------------------------------------------
+
+
+class RenewRequest(Document):
+    """Hold claimed tasks for ``lease_ms`` from now. Each task stands or falls alone."""
+
+    tasks: Annotated[list[Target], Meta(min_length=1, max_length=1_000)]
+    claimant: Claimant = ""
+    lease_ms: LeaseMs = 30_000
+    idempotency_key: IdempotencyKey = ""
+
+
+class Lost(Reply):
+    """A task that the caller holds no longer, and why: ``missing``, ``version`` or ``claimed``."""
+
+    id: str
+    reason: Literal["missing", "version", "claimed"]
+
+
+class RenewReply(Reply):
+    """Renewed tasks with their new versions, and the lost ones, each in the order of the request."""
+
+    renewed: list[Task]
+    lost: list[Lost]
+
+
+# --- queues, tasks, settings -------------------------------------------------------------------
+
+
+class QueuesRequest(Document):
+    """Queues by name: any of ``prefix``, any of ``exact``; neither means all. Sorted by name."""
+
+    prefix: list[str] = []
+    exact: list[str] = []
+    limit: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
+    consistency: Literal["linearizable", "stale"] = "linearizable"
+
+
+class Queue(Reply):
+    """What is in one queue. ``tasks`` = ``ready`` + ``claimed`` + ``delayed``."""
+
+    name: str
+    tasks: int
+    ready: int  # arrived, can be claimed
+    claimed: int  # under a live lease
+    delayed: int  # not arrived yet, held by nobody
+    max_claims: int  # the largest claim count of any task in it
+    oldest_ready_at: int | None  # arrival time of the oldest ready task, to about a second
+    order: Order
+    paused: bool
+
+
+class QueuesReply(Reply):
+    """Queues that hold a task or were met by an exact setting, sorted by name."""
+
+    queues: list[Queue]
+
+
+class TasksRequest(Document):
+    """Tasks by queue, claimant and ids; at least one of ``queue`` and ``id`` must be given.
+
+    With ``id`` the answer has the tasks in the order asked for, absent ones left out. With
+    ``claimant`` it has only tasks which that claimant holds under a live lease. ``limit`` bounds
+    what matches.
+    """
+
+    queue: str = ""
+    claimant: str = ""
+    id: Annotated[list[Id], Meta(max_length=1_000)] = []
+    limit: Annotated[int, Meta(ge=1, le=10_000)] = 100
+    omit_values: bool = False
+    consistency: Literal["linearizable", "stale"] = "linearizable"
+
+
+class TasksReply(Reply):
+    """The tasks that match."""
+
+    tasks: list[Task]
+
+
+class TaskRequest(Document):
+    """One task by its id."""
+
+    id: Id
+    consistency: Literal["linearizable", "stale"] = "linearizable"
+
+
+class Settings(Document):
+    """Settings of the queues whose name matches ``pattern``: a name, or a prefix ending in ``*``.
+
+    A field that is left out is decided by the next less specific pattern (exact, then the longest
+    prefix), in the end by the default: random, not paused, a lease of 60 seconds for protocols that
+    name none.
+    """
+
+    pattern: QueueName
+    order: Order | UnsetType = UNSET
+    paused: bool | UnsetType = UNSET
+    lease_ms: LeaseMs | UnsetType = UNSET
+
+
+class ConfigureRequest(Settings):
+    """Replace the settings of a pattern; one without any field removes them."""
+
+    idempotency_key: IdempotencyKey = ""
+
+
+class SettingsRequest(Document):
+    """All settings, sorted by pattern."""
+
+    consistency: Literal["linearizable", "stale"] = "linearizable"
+
+
+class SettingsReply(Reply):
+    """All settings, sorted by pattern."""
+
+    settings: list[Settings]
+
+
+# --- the node ----------------------------------------------------------------------------------
+
+
+class TimeRequest(Document):
+    """Ask for the log's time."""
+
+
+class TimeReply(Reply):
+    """The time of the log: what arrival times and leases are measured by."""
+
+    now: int
+
+
+class ClusterRequest(Document):
+    """Ask for the members."""
+
+
+class Member(Reply):
+    """One node as the answering node sees it. ``lag`` is in log entries."""
+
+    id: str
+    role: Literal["leader", "follower", "candidate", "learner"]
+    peer: str
+    http: str
+    text: str
+    applied: int
+    lag: int
+    last_contact_ms: int
+    version: str
+
+
+class ClusterReply(Reply):
+    """The cluster: ``leader`` is empty while none is known."""
+
+    cluster_id: str
+    node: str
+    backend: str
+    durability: str  # "fdatasync" or "memory"
+    term: int
+    leader: str
+    index: int
+    digest: str  # of the state machine at ``index``, see docs/guarantees.md; "" when not computed
+    members: list[Member]
+
+
+class Problem(Reply):
+    """An RFC 9457 problem document. ``code`` is one of :data:`raftq.wire.codes.CODES`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    retryable: bool
+    index: int | UnsetType = UNSET  # log index that the refusal reflects
+    failed: list[FailedPart] | UnsetType = UNSET  # code ``dependency``
+    field: str | UnsetType = UNSET  # code ``invalid``: path of the field
+    limit: int | UnsetType = UNSET  # codes ``too_large``, ``store_full``, ``too_busy``
+    limit_name: str | UnsetType = UNSET
+    retry_after_ms: int | UnsetType = UNSET

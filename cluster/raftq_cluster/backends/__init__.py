@@ -1,0 +1,1 @@
+"""Where the state lives: one small protocol, and memory, Raft and PostgreSQL behind it."""

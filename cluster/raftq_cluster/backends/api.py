@@ -1,0 +1,124 @@
+"""The Backend protocol: all that the service asks of whatever keeps the tasks.
+
+One event loop thread owns a backend; every method is called from it. Declared here, at the seam,
+because three backends and two consumers (service, node) share it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from raftq_cluster.core.operations import Operation
+from raftq_cluster.core.outcomes import Outcome
+from raftq_cluster.core.queries import Query
+
+Sink: TypeAlias = Callable[[int, Sequence[Outcome]], None]
+"""Takes ``(log index, one outcome per operation in order)``, exactly once. Must not raise."""
+
+Ready: TypeAlias = Mapping[str, int]
+"""Queue -> how many of its tasks became claimable."""
+
+
+class Answer(NamedTuple):
+    """A query's answer and the log index that it reflects. The type of ``value`` is the query's."""
+
+    index: int
+    value: Any
+
+
+class Load(NamedTuple):
+    """How full the state is; cheap to ask for."""
+
+    tasks: int
+    value_bytes: int  # of values and error texts
+    keys: int  # idempotency records held
+    key_bytes: int
+
+
+class MemberStatus(NamedTuple):
+    """One member of the cluster as this node sees it."""
+
+    id: str
+    role: str  # leader, follower, candidate, learner
+    peer: str
+    http: str
+    text: str
+    applied: int
+    lag: int
+    last_contact_ms: int
+    version: str
+
+
+class Status(NamedTuple):
+    """The cluster as this node sees it."""
+
+    cluster_id: str
+    node: str
+    backend: str
+    durability: str
+    term: int
+    leader: str  # "" while none is known
+    index: int  # applied here
+    ready: bool  # can serve: a leader is known and this node has caught up with it
+    members: tuple[MemberStatus, ...]
+
+
+class BackendError(Exception):
+    """A query could not be answered. ``code`` is a stable name of ``raftq.wire.codes``."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+class Backend(Protocol):
+    """Keeps the tasks. Methods raise nothing unless they say so."""
+
+    async def start(self) -> None:
+        """Open whatever holds the state and serve.
+
+        Raises:
+            StartError: of ``raftq_cluster.config``: one sentence that tells the operator why.
+        """
+        ...
+
+    async def stop(self) -> None:
+        """Finish what was submitted, close everything. Idempotent."""
+        ...
+
+    def submit(self, operations: Sequence[Operation], sink: Sink) -> None:
+        """Have operations applied in this order, and their outcomes told to ``sink``.
+
+        Returns at once; ``sink`` may be called before it returns. Operations of earlier calls are
+        applied before those of later ones. An outcome is told only when it is durable. A
+        claim that finds nothing may be answered without being logged.
+        """
+        ...
+
+    async def read(self, query: Query, *, stale: bool = False) -> Answer:
+        """Answer a query: linearizable, or from what this node has applied if ``stale``.
+
+        Raises:
+            BackendError: ``unavailable``: no leader could confirm that the answer is fresh.
+        """
+        ...
+
+    def next_due_ms(self) -> int | None:
+        """Log time at which the next waiting task arrives (at the earliest), None if none waits."""
+        ...
+
+    def now_ms(self) -> int:
+        """The time that the next entry would carry."""
+        ...
+
+    def on_ready(self, listener: Callable[[Ready], None]) -> None:
+        """Call ``listener`` after each entry by which tasks became claimable. One listener."""
+        ...
+
+    def load(self) -> Load:
+        """Tell how full the state is."""
+        ...
+
+    def status(self) -> Status:
+        """Tell about the cluster."""
+        ...

@@ -1,0 +1,1 @@
+"""The state machine: pure and deterministic. No IO, no clock, no randomness, no third-party import."""

@@ -1,0 +1,137 @@
+"""Outcomes: what became of an operation, as immutable data.
+
+Rows are copies as of the operation: a later operation of the same entry may already have changed the
+task when an outcome is rendered. Refusals are values too; only a broken invariant raises.
+"""
+
+from typing import Final, NamedTuple, TypeAlias
+
+INSERT: Final = "insert"
+CHANGE: Final = "change"
+DELETE: Final = "delete"
+DEPEND: Final = "depend"
+
+EXISTS: Final = "exists"
+MISSING: Final = "missing"
+VERSION: Final = "version"
+CLAIMED: Final = "claimed"
+
+
+class TaskRow(NamedTuple):
+    """All fields of a task at one version. ``serial`` 0 means that it has no integer id."""
+
+    id: str
+    version: int
+    queue: str
+    at: int
+    value: bytes
+    kind: int
+    claimant: str
+    claims: int
+    attempt: int
+    priority: int
+    err: str
+    created: int
+    modified: int
+    serial: int
+
+
+class Claimed(NamedTuple):
+    """The taken tasks, each at its new version; empty when none had arrived."""
+
+    tasks: tuple[TaskRow, ...]
+
+
+class Modified(NamedTuple):
+    """The new rows, in the order of the request."""
+
+    inserted: tuple[TaskRow, ...]
+    changed: tuple[TaskRow, ...]
+
+
+class LostTask(NamedTuple):
+    """A task that could not be renewed: ``missing``, ``version`` or ``claimed``."""
+
+    id: str
+    reason: str
+
+
+class Renewed(NamedTuple):
+    """What is held for longer, and what is held no more."""
+
+    renewed: tuple[TaskRow, ...]
+    lost: tuple[LostTask, ...]
+
+
+class Settled(NamedTuple):
+    """The task is settled. ``row`` is its last state."""
+
+    row: TaskRow
+
+
+class Done(NamedTuple):
+    """Configure, tick and forget have nothing more to say."""
+
+
+class FailedPart(NamedTuple):
+    """Why one part of a modification does not hold.
+
+    ``version`` is the task's own (-1: there is none), ``claimant`` and ``until`` are set for
+    ``claimed``.
+    """
+
+    part: str
+    index: int
+    id: str
+    reason: str
+    version: int = -1
+    claimant: str = ""
+    until: int = 0
+
+
+class Refused(NamedTuple):
+    """The operation changed nothing.
+
+    ``code`` is a stable name of ``raftq.wire.codes``: ``dependency`` (every failing part is in
+    ``failed``), ``idempotency_key_reused``, ``store_full``, ``task_not_found``, ``invalid``.
+    """
+
+    code: str
+    detail: str = ""
+    failed: tuple[FailedPart, ...] = ()
+
+
+class Unfinished(NamedTuple):
+    """The operation was not, or not certainly, done: said by a backend, never by the machine.
+
+    ``code`` is ``unavailable`` (certainly not done) or ``outcome_unknown``.
+    """
+
+    code: str
+    detail: str = ""
+
+
+Outcome: TypeAlias = Claimed | Modified | Renewed | Settled | Done | Refused | Unfinished
+
+
+class QueueStats(NamedTuple):
+    """What is in one queue. ``tasks`` = ``ready`` + ``claimed`` + ``delayed``."""
+
+    name: str
+    tasks: int
+    ready: int
+    claimed: int
+    delayed: int
+    max_claims: int
+    oldest_ready_at: int | None
+    order: str
+    paused: bool
+
+
+class SettingsRow(NamedTuple):
+    """Settings of a pattern; None where a less specific pattern decides."""
+
+    pattern: str
+    order: str | None
+    paused: bool | None
+    lease_ms: int | None

@@ -1,0 +1,50 @@
+"""Queries: questions to the state that change nothing. Every backend answers the same ones."""
+
+from typing import NamedTuple, TypeAlias
+
+from raftq_cluster.core.operations import Modify
+
+
+class Queues(NamedTuple):
+    """Statistics of the queues that match any prefix or name (neither: all), sorted by name.
+
+    Answer: ``list[QueueStats]``. A queue is listed while a task is in it.
+    """
+
+    prefixes: tuple[str, ...]
+    names: tuple[str, ...]
+    limit: int
+
+
+class Tasks(NamedTuple):
+    """Tasks of a queue ("" = any) and of ids (empty = any; else the answer is in their order).
+
+    ``claimant`` keeps only tasks that it holds under a live lease. Answer: ``list[TaskRow]``.
+    """
+
+    queue: str
+    claimant: str
+    ids: tuple[str, ...]
+    limit: int
+    omit_values: bool
+
+
+class AllSettings(NamedTuple):
+    """All settings, sorted by pattern. Answer: ``list[SettingsRow]``."""
+
+
+class Time(NamedTuple):
+    """The time of the log, in ms. Answer: ``int``."""
+
+
+class DryRun(NamedTuple):
+    """What a modification would do now. Answer: the ``Outcome`` it would have."""
+
+    modify: Modify
+
+
+class Digest(NamedTuple):
+    """The digest of the whole state. Answer: ``str`` (32 hexadecimal digits)."""
+
+
+Query: TypeAlias = Queues | Tasks | AllSettings | Time | DryRun | Digest
