@@ -1,0 +1,5 @@
+"""What a node is told: settings from file, environment and flags. Knows no other part of the node."""
+
+from raftq_cluster.config.errors import EXIT_ERROR, EXIT_USAGE, StartError
+
+__all__ = ["EXIT_ERROR", "EXIT_USAGE", "StartError"]
