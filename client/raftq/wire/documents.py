@@ -12,7 +12,8 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
 QueueName = Annotated[str, Meta(min_length=1, max_length=256)]
-Claimant = Annotated[str, Meta(max_length=64)]
+Claimant = Annotated[str, Meta(min_length=1, max_length=64)]
+ANONYMOUS = "anonymous"  # the claimant of those who name none
 Version = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 TimeMs = Annotated[int, Meta(ge=0, le=2**53)]
 DurationMs = Annotated[int, Meta(ge=0, le=10 * 365 * 86_400_000)]
@@ -57,7 +58,7 @@ class ClaimRequest(Document):
     """Take up to ``limit`` arrived tasks from any of ``queues`` under a lease."""
 
     queues: Annotated[list[QueueName], Meta(min_length=1, max_length=64)]
-    claimant: Claimant = ""
+    claimant: Claimant = ANONYMOUS
     lease_ms: LeaseMs = 30_000
     wait_ms: WaitMs = 0
     limit: Annotated[int, Meta(ge=1, le=1_000)] = 1
@@ -121,7 +122,7 @@ class ModifyRequest(Document):
     nothing, and costs no log entry.
     """
 
-    claimant: Claimant = ""
+    claimant: Claimant = ANONYMOUS
     inserts: list[Insert] = []
     changes: list[Change] = []
     deletes: list[Target] = []
@@ -160,7 +161,7 @@ class RenewRequest(Document):
     """Hold claimed tasks for ``lease_ms`` from now. Each task stands or falls alone."""
 
     tasks: Annotated[list[Target], Meta(min_length=1, max_length=1_000)]
-    claimant: Claimant = ""
+    claimant: Claimant = ANONYMOUS
     lease_ms: LeaseMs = 30_000
     idempotency_key: IdempotencyKey = ""
 

@@ -5,6 +5,7 @@ because three backends and two consumers (service, node) share it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from raftq_cluster.core.operations import Operation
@@ -18,7 +19,8 @@ Ready: TypeAlias = Mapping[str, int]
 """Queue -> how many of its tasks became claimable."""
 
 
-class Answer(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Answer:
     """A query's answer and the log index that it reflects. The type of ``value`` is the query's."""
 
     index: int
@@ -48,7 +50,8 @@ class MemberStatus(NamedTuple):
     version: str
 
 
-class Status(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Status:
     """The cluster as this node sees it."""
 
     cluster_id: str

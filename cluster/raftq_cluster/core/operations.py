@@ -21,6 +21,8 @@ CONFIGURE: Final = 5
 TICK: Final = 6
 FORGET: Final = 7
 
+ANONYMOUS: Final = "anonymous"  # the claimant of operations that name none
+
 # How a task's value is stored.
 JSON: Final = 0  # the UTF-8 text of one JSON value; empty bytes mean that no value was given
 BYTES: Final = 1

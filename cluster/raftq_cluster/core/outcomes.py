@@ -81,7 +81,7 @@ class FailedPart(NamedTuple):
     """
 
     part: str
-    index: int
+    position: int  # in that list of the modification, from 0
     id: str
     reason: str
     version: int = -1

@@ -1,0 +1,99 @@
+"""The state machine in this process and nowhere else: for tests, trials and ``--backend memory``.
+
+Operations are applied as they come; nothing survives the process, and ``status`` says so.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from random import Random
+
+from raftq_cluster.backends.api import Answer, Load, MemberStatus, Ready, Sink, Status
+from raftq_cluster.core.machine import Machine
+from raftq_cluster.core.operations import CLAIM, Claim, Operation, Tick
+from raftq_cluster.core.outcomes import Claimed, Outcome
+from raftq_cluster.core.queries import Query
+from raftq_cluster.version import VERSION
+
+_NOTHING = Claimed(())
+
+
+def wall_clock_ms() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+class MemoryBackend:
+    """A Backend without a log on disk.
+
+    Args:
+        clock: gives ms since the epoch; time that goes back is held.
+        node_id: the node's name in ``status``.
+        seed: of the generator of entry seeds; the same seed gives the same choices.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], int] = wall_clock_ms,
+        node_id: str = "n1",
+        seed: int | None = None,
+    ) -> None:
+        self._clock = clock
+        self._node_id = node_id
+        self._random = Random(seed)  # noqa: S311 - it chooses tasks, it guards nothing
+        self._machine = Machine()
+        self._listener: Callable[[Ready], None] | None = None
+
+    async def start(self) -> None:
+        """Nothing has to be opened."""
+
+    async def stop(self) -> None:
+        """Nothing has to be closed."""
+
+    def submit(self, operations: Sequence[Operation], sink: Sink) -> None:
+        """Apply operations at once."""
+        outcomes = self._apply(operations)
+        sink(self._machine.index, outcomes)
+
+    async def read(self, query: Query, *, stale: bool = False) -> Answer:
+        """Answer from the state, after letting time pass for what is due."""
+        if not stale and self._machine.due(self._clock()):
+            self._apply([Tick()])
+        return Answer(self._machine.index, self._machine.query(query, self.now_ms()))
+
+    def next_due_ms(self) -> int | None:
+        """Ask the machine."""
+        return self._machine.next_due_ms()
+
+    def now_ms(self) -> int:
+        """The clock's time, never below the last entry's."""
+        return max(self._clock(), self._machine.now_ms)
+
+    def on_ready(self, listener: Callable[[Ready], None]) -> None:
+        """Set the listener."""
+        self._listener = listener
+
+    def load(self) -> Load:
+        """Ask the machine."""
+        return Load(*self._machine.load())
+
+    def status(self) -> Status:
+        """One member, which leads."""
+        index = self._machine.index
+        member = MemberStatus(self._node_id, "leader", "", "", "", index, 0, 0, VERSION)
+        return Status(
+            "memory", self._node_id, "memory", "memory", 1, self._node_id, index, True, (member,)
+        )
+
+    def _apply(self, operations: Sequence[Operation]) -> list[Outcome]:
+        machine = self._machine
+        now_ms = self._clock()
+        if len(operations) == 1 and operations[0][0] == CLAIM:
+            claim: Claim = operations[0]  # type: ignore[assignment] # its kind says so
+            if not machine.claimable(claim[4], now_ms):
+                return [_NOTHING]
+        applied = machine.apply(
+            machine.index + 1, now_ms, self._random.getrandbits(64), [operations]
+        )
+        if applied.ready and self._listener is not None:
+            self._listener(applied.ready)
+        return applied.outcomes[0]

@@ -1,0 +1,82 @@
+"""Answers to queries: what can be asked of a state without changing it."""
+
+from collections.abc import Callable, Iterator
+from heapq import nsmallest
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from raftq_cluster.core import queries
+from raftq_cluster.core.digest import digest
+from raftq_cluster.core.modification import Modification
+from raftq_cluster.core.outcomes import Outcome, QueueStats, SettingsRow, TaskRow
+from raftq_cluster.core.task import Task
+
+if TYPE_CHECKING:
+    from raftq_cluster.core.state import State
+
+
+def answer(state: "State", query: queries.Query, now_ms: int) -> Any:
+    """Answer a query; ``now_ms`` is the time of now, not below the state's."""
+    return _ANSWERS[type(query)](state, query, now_ms)
+
+
+def _queues(state: "State", query: queries.Queues, _: int) -> list[QueueStats]:
+    every = not query.prefixes and not query.names
+    names = (
+        name
+        for name, queue in state.queues.items()
+        if queue.size and (every or name in query.names or name.startswith(query.prefixes))
+    )
+    return [state.queues[name].stats() for name in nsmallest(query.limit, names)]
+
+
+def _tasks(state: "State", query: queries.Tasks, _: int) -> list[TaskRow]:
+    found = (task for task in _candidates(state, query) if _matches(task, query))
+    rows = [task.row() for task in islice(found, query.limit)]
+    return [row._replace(value=b"") for row in rows] if query.omit_values else rows
+
+
+def _candidates(state: "State", query: queries.Tasks) -> Iterator[Task]:
+    if query.ids:
+        for id_ in query.ids:
+            task = state.tasks.get(id_)
+            if task is not None:
+                yield task
+        return
+    queue = state.queues.get(query.queue)
+    if queue is not None:
+        yield from queue.ready
+        yield from queue.waiting_tasks()
+
+
+def _matches(task: Task, query: queries.Tasks) -> bool:
+    if query.queue and task.queue.name != query.queue:
+        return False
+    return not query.claimant or (task.is_held() and task.claimant == query.claimant)
+
+
+def _settings(state: "State", _query: queries.AllSettings, _: int) -> list[SettingsRow]:
+    return state.settings.rows()
+
+
+def _time(state: "State", _query: queries.Time, now_ms: int) -> int:
+    return max(state.now_ms, now_ms)
+
+
+def _dry_run(state: "State", query: queries.DryRun, _: int) -> Outcome:
+    modification = Modification(state, query.modify)
+    return modification.refusal() or modification.preview()
+
+
+def _digest(state: "State", _query: queries.Digest, _: int) -> str:
+    return digest(state)
+
+
+_ANSWERS: Final[dict[type, Callable[["State", Any, int], Any]]] = {
+    queries.Queues: _queues,
+    queries.Tasks: _tasks,
+    queries.AllSettings: _settings,
+    queries.Time: _time,
+    queries.DryRun: _dry_run,
+    queries.Digest: _digest,
+}

@@ -1,0 +1,98 @@
+"""Idempotency records: which request used a key, and what it was answered.
+
+A record lives for ``WINDOW_MS`` of log time, or until its caller says that the answer
+has arrived. When the table is full, operations that carry a new key are refused: forgetting a
+live record would let a retry be done twice.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from raftq_cluster.core.outcomes import Claimed, Modified, Outcome, Renewed, Settled, TaskRow
+
+WINDOW_MS: Final = 300_000  # retries come within seconds; five minutes outlast a failover by far
+KEYS_MAX: Final = 1_000_000
+KEY_BYTES_MAX: Final = 256 * 2**20
+
+_RECORD_BYTES: Final = 300  # of the record itself, about
+_ROW_BYTES: Final = 350  # of a task row without its value, about
+
+
+class KeyRecord(NamedTuple):
+    """What is remembered of a key."""
+
+    mark: bytes
+    expires_at: int  # log time
+    outcome: Outcome
+    size_bytes: int
+
+
+class KeyTable:
+    """All live records, oldest first."""
+
+    __slots__ = ("_records", "size_bytes")
+
+    def __init__(self) -> None:
+        # Not a plain dict: taking its first item is slow once many before it were deleted.
+        self._records: OrderedDict[str, KeyRecord] = OrderedDict()
+        self.size_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def get(self, key: str) -> KeyRecord | None:
+        """Give the record of a key."""
+        return self._records.get(key)
+
+    def is_full(self) -> bool:
+        """Tell whether no further key can be remembered now."""
+        return len(self._records) >= KEYS_MAX or self.size_bytes >= KEY_BYTES_MAX
+
+    def add(self, key: str, mark: bytes, now_ms: int, outcome: Outcome) -> None:
+        """Remember a key that is not in the table."""
+        size_bytes = _RECORD_BYTES + len(key) + _outcome_bytes(outcome)
+        self.restore(key, KeyRecord(mark, now_ms + WINDOW_MS, outcome, size_bytes))
+
+    def restore(self, key: str, record: KeyRecord) -> None:
+        """Put back a record; records come in the order of :meth:`items`."""
+        self._records[key] = record
+        self.size_bytes += record.size_bytes
+
+    def forget(self, key: str) -> None:
+        """Drop a record, if there is one."""
+        record = self._records.pop(key, None)
+        if record is not None:
+            self.size_bytes -= record.size_bytes
+
+    def expire(self, now_ms: int) -> None:
+        """Drop the records whose window has passed: those at the front."""
+        records = self._records
+        while records:
+            key = next(iter(records))
+            if records[key].expires_at > now_ms:
+                return
+            self.forget(key)
+
+    def items(self) -> list[tuple[str, KeyRecord]]:
+        """All records, oldest first."""
+        return list(self._records.items())
+
+
+def _outcome_bytes(outcome: Outcome) -> int:
+    return sum(_ROW_BYTES + len(row.value) + len(row.err) for row in _rows(outcome))
+
+
+def _rows(outcome: Outcome) -> Iterator[TaskRow]:
+    match outcome:
+        case Claimed():
+            yield from outcome.tasks
+        case Modified():
+            yield from outcome.inserted
+            yield from outcome.changed
+        case Renewed():
+            yield from outcome.renewed
+        case Settled():
+            yield outcome.row
+        case _:
+            return

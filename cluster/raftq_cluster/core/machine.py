@@ -1,0 +1,239 @@
+"""The state machine: log entries in, outcomes and effects out.
+
+``apply`` is the only way in which the state changes. Same entries, same state: on every node, every
+Python, every hash seed. It takes time and chance from the entry, checks everything before it changes
+anything, and never raises for what an operation says; an exception out of ``apply`` is a
+broken invariant, and the node that sees one must stop.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+from raftq_cluster.core import answers
+from raftq_cluster.core import operations as op
+from raftq_cluster.core.digest import digest
+from raftq_cluster.core.modification import Modification
+from raftq_cluster.core.operations import ANONYMOUS, Operation
+from raftq_cluster.core.outcomes import (
+    CLAIMED,
+    MISSING,
+    VERSION,
+    Claimed,
+    Done,
+    LostTask,
+    Outcome,
+    Refused,
+    Renewed,
+    SettingsRow,
+    Settled,
+    TaskRow,
+)
+from raftq_cluster.core.queries import Query
+from raftq_cluster.core.queue_state import QueueState
+from raftq_cluster.core.snapshot import Snapshot
+from raftq_cluster.core.state import State
+from raftq_cluster.core.task import Task
+
+_EMPTY: Final = Claimed(())
+_DONE: Final = Done()
+_NO_SUCH_TASK: Final = Refused("task_not_found", "no dequeued task of this queue has this id")
+
+
+class Applied(NamedTuple):
+    """What came of an entry: outcomes by segment and operation, and effects as data.
+
+    ``ready`` says of which queues how many tasks became claimable; the shell wakes that many waiters.
+    """
+
+    outcomes: list[list[Outcome]]
+    ready: dict[str, int]
+
+
+class Machine(State):
+    """The whole task table. One thread owns it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._handlers: dict[int, Callable[[Any], Outcome]] = {
+            op.CLAIM: self._claim,
+            op.MODIFY: self._modify,
+            op.RENEW: self._renew,
+            op.SETTLE: self._settle,
+            op.CONFIGURE: self._configure,
+            op.TICK: self._tick,
+            op.FORGET: self._forget,
+        }
+
+    def apply(
+        self, index: int, now_ms: int, seed: int, segments: Sequence[Sequence[Operation]]
+    ) -> Applied:
+        """Apply one entry.
+
+        Args:
+            index: log index, above that of the last entry.
+            now_ms: time that the leader stamped; an earlier one than the log's counts as the log's.
+            seed: chance of this entry, 0 to 2**64 - 1.
+            segments: operations, applied in order.
+
+        Raises:
+            MachineError: the entry is not the next one, or the state is broken. Stop the node.
+        """
+        self.begin(index, now_ms, seed)
+        outcomes = [[self._run(operation) for operation in segment] for segment in segments]
+        return Applied(outcomes, self.take_effects())
+
+    def snapshot(self, chunk_records: int = 200) -> Snapshot:
+        """Begin a snapshot of the state as it is now; the machine may go on while it is read."""
+        return Snapshot(self, chunk_records)
+
+    def digest(self) -> str:
+        """Hash the whole state; see :mod:`raftq_cluster.core.digest`."""
+        return digest(self)
+
+    def query(self, query: Query, now_ms: int) -> Any:
+        """Answer a question about the state as of the last entry; ``now_ms`` is for :class:`Time`."""
+        return answers.answer(self, query, now_ms)
+
+    def _run(self, operation: Any) -> Outcome:
+        handler = self._handlers.get(operation[0])
+        if handler is None:
+            return Refused("invalid", "unknown kind of operation")
+        if operation[0] >= op.TICK or not operation[1]:
+            return handler(operation)
+        return self._run_once(handler, operation)
+
+    def _run_once(self, handler: Callable[[Any], Outcome], operation: Any) -> Outcome:
+        """Run an operation that carries an idempotency key, or give the answer it had."""
+        key, mark = operation[1], operation[2]
+        record = self.keys.get(key)
+        if record is not None:
+            if record.mark != mark:
+                return Refused("idempotency_key_reused", "the key was used for another request")
+            return record.outcome
+        if self.keys.is_full():
+            return Refused("store_full", "no more idempotency keys can be remembered now")
+        outcome = handler(operation)
+        if outcome is not _EMPTY:  # an empty claim did nothing; its retry may find a task
+            self.keys.add(key, mark, self.now_ms, outcome)
+        return outcome
+
+    # --- claim --------------------------------------------------------------------------------
+
+    def _claim(self, operation: op.Claim) -> Outcome:
+        _, _, _, claimant, names, lease_ms, limit, serial = operation
+        queues = self._claimable_queues(names)
+        taken: list[TaskRow] = []
+        while queues and len(taken) < limit:
+            # Each queue that has a ready task is as likely as any other: a short queue is not
+            # starved by a long one.
+            queue = queues[0] if len(queues) == 1 else queues[self.seeds.below(len(queues))]
+            taken.append(self._lease(queue, claimant or ANONYMOUS, lease_ms, serial))
+            if not queue.ready:
+                queues.remove(queue)
+        return Claimed(tuple(taken)) if taken else _EMPTY
+
+    def _claimable_queues(self, names: Sequence[str]) -> list[QueueState]:
+        found = []
+        for name in names:
+            queue = self.queues.get(name)
+            if queue is not None and queue.ready and not queue.paused and queue not in found:
+                found.append(queue)
+        return found
+
+    def _lease(self, queue: QueueState, claimant: str, lease_ms: int, serial: bool) -> TaskRow:
+        task = queue.ready.take(self.seeds)
+        queue.note_taken(task)
+        self.save(task)
+        queue.count_claims(task.claims, task.claims + 1)
+        task.claims += 1
+        task.version += 1
+        task.claimant = claimant
+        task.modified = self.now_ms
+        if serial and not task.serial:
+            queue.number(task)
+        self.hold(task, lease_ms or queue.lease_ms)
+        return task.row()
+
+    # --- modify -------------------------------------------------------------------------------
+
+    def _modify(self, operation: op.Modify) -> Outcome:
+        modification = Modification(self, operation)
+        return modification.refusal() or modification.commit()
+
+    # --- renew --------------------------------------------------------------------------------
+
+    def _renew(self, operation: op.Renew) -> Outcome:
+        _, _, _, claimant, targets, lease_ms = operation
+        renewed: list[TaskRow] = []
+        lost: list[LostTask] = []
+        for id_, version in targets:
+            reason = self._why_lost(id_, version, claimant or ANONYMOUS)
+            if reason:
+                lost.append(LostTask(id_, reason))
+            else:
+                renewed.append(self._extend(self.tasks[id_], claimant or ANONYMOUS, lease_ms))
+        return Renewed(tuple(renewed), tuple(lost))
+
+    def _why_lost(self, id_: str, version: int, claimant: str) -> str:
+        task = self.tasks.get(id_)
+        if task is None:
+            return MISSING
+        if task.version != version:
+            return VERSION
+        return "" if task.claimant == claimant else CLAIMED
+
+    def _extend(self, task: Task, claimant: str, lease_ms: int) -> TaskRow:
+        """Hold a task whose lease may have run out, as long as nobody took it since."""
+        self.withdraw(task)
+        task.version += 1
+        task.claimant = claimant
+        task.modified = self.now_ms
+        self.hold(task, lease_ms)
+        return task.row()
+
+    # --- settle -------------------------------------------------------------------------------
+
+    def _settle(self, operation: op.Settle) -> Outcome:
+        _, _, _, action, name, serial, delay_ms = operation
+        queue = self.queues.get(name)
+        task = None if queue is None else queue.serials.get(serial)
+        if queue is None or task is None or not task.claims:
+            return _NO_SUCH_TASK
+        if action == op.ACK:
+            row = task.row()
+            self.delete(task)
+            return Settled(row)
+        if action == op.TOUCH:
+            if not task.is_held():
+                return _NO_SUCH_TASK
+            return Settled(self._extend(task, task.claimant, queue.lease_ms))
+        if action == op.NACK:
+            return Settled(self._give_back(task, delay_ms))
+        return Refused("invalid", "unknown way to settle a task")
+
+    def _give_back(self, task: Task, delay_ms: int) -> TaskRow:
+        self.withdraw(task)
+        task.version += 1
+        task.claimant = ""
+        task.modified = self.now_ms
+        task.at = self.now_ms + delay_ms
+        self.place(task)
+        return task.row()
+
+    # --- the rest -----------------------------------------------------------------------------
+
+    def _configure(self, operation: op.Configure) -> Outcome:
+        _, _, _, pattern, order, paused, lease_ms = operation
+        if not self.settings.put(SettingsRow(pattern, order, paused, lease_ms)):
+            return Refused("store_full", "there are as many settings as there may be")
+        self.follow_settings()
+        return _DONE
+
+    def _tick(self, operation: op.Tick) -> Outcome:
+        del operation  # beginning the entry has let its time pass
+        return _DONE
+
+    def _forget(self, operation: op.Forget) -> Outcome:
+        for key in operation[1]:
+            self.keys.forget(key)
+        return _DONE

@@ -1,0 +1,120 @@
+"""One queue: its ready and waiting tasks, its integer ids, its settings, its counts.
+
+All counts are kept as tasks come and go, so that statistics of any queue cost no scan.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from raftq_cluster.core.calendar import BUCKET_SHIFT
+from raftq_cluster.core.outcomes import QueueStats
+from raftq_cluster.core.ready import FIFO, RANDOM, Ready, ready_of
+from raftq_cluster.core.settings import Effective
+from raftq_cluster.core.task import Task
+
+LEASE_MS_DEFAULT: Final = 60_000  # of protocols that name no lease: TaskQ's code gives 60 to 90 s
+
+
+class QueueState:
+    """A queue while a task is in it, or while its integer ids must not repeat."""
+
+    __slots__ = (
+        "_ages",
+        "_claim_counts",
+        "held",
+        "lease_ms",
+        "name",
+        "next_serial",
+        "order",
+        "paused",
+        "ready",
+        "serial_born",
+        "serials",
+        "size",
+        "waiting",
+    )
+
+    def __init__(self, name: str, serial_born: bool, effective: Effective) -> None:
+        self.name = name
+        self.serial_born = serial_born  # first used by TaskQ: fifo unless settings say otherwise
+        self.next_serial = 1
+        self.serials: dict[int, Task] = {}
+        self.order = effective.order or (FIFO if serial_born else RANDOM)
+        self.paused = bool(effective.paused)
+        self.lease_ms = effective.lease_ms or LEASE_MS_DEFAULT
+        self.ready: Ready = ready_of(self.order, self)
+        self.waiting: dict[int, dict[str, Task]] = {}  # kept by the calendar
+        self.size = 0
+        self.held = 0
+        self._ages: dict[int, int] = {}  # arrival time >> BUCKET_SHIFT -> ready tasks
+        self._claim_counts: dict[int, int] = {}  # claims (not 0) -> tasks
+
+    def add_ready(self, task: Task) -> None:
+        """Take in a task that has arrived."""
+        self.ready.add(task)
+        ages = self._ages
+        age = task.at >> BUCKET_SHIFT
+        ages[age] = ages.get(age, 0) + 1
+
+    def drop_ready(self, task: Task) -> None:
+        """Take out a ready task; the caller sets its ``pos``."""
+        self.ready.remove(task)
+        self.note_taken(task)
+
+    def note_taken(self, task: Task) -> None:
+        """Keep the ages right after ``ready.take``."""
+        ages = self._ages
+        age = task.at >> BUCKET_SHIFT
+        left = ages[age] - 1
+        if left:
+            ages[age] = left
+        else:
+            del ages[age]
+
+    def count_claims(self, before: int, after: int) -> None:
+        """Note that a task's claim count went from ``before`` to ``after`` (0 also for none)."""
+        counts = self._claim_counts
+        if before:
+            left = counts[before] - 1
+            if left:
+                counts[before] = left
+            else:
+                del counts[before]
+        if after:
+            counts[after] = counts.get(after, 0) + 1
+
+    def number(self, task: Task) -> None:
+        """Give the task the next integer id."""
+        task.serial = self.next_serial
+        self.next_serial += 1
+        self.serials[task.serial] = task
+
+    def apply_settings(self, effective: Effective) -> None:
+        """Follow changed settings. Changing the order is O(n log n) in the ready tasks."""
+        order = effective.order or (FIFO if self.serial_born else RANDOM)
+        self.paused = bool(effective.paused)
+        self.lease_ms = effective.lease_ms or LEASE_MS_DEFAULT
+        if order != self.order:
+            self.order = order
+            members = sorted(self.ready, key=lambda task: task.seq)
+            self.ready = ready_of(order, self, members)
+
+    def waiting_tasks(self) -> Iterator[Task]:
+        """Go over the tasks that have not arrived."""
+        for bucket in self.waiting.values():
+            yield from bucket.values()
+
+    def stats(self) -> QueueStats:
+        """Count."""
+        ready = len(self.ready)
+        return QueueStats(
+            name=self.name,
+            tasks=self.size,
+            ready=ready,
+            claimed=self.held,
+            delayed=self.size - ready - self.held,
+            max_claims=max(self._claim_counts, default=0),
+            oldest_ready_at=min(self._ages) << BUCKET_SHIFT if self._ages else None,
+            order=self.order,
+            paused=self.paused,
+        )

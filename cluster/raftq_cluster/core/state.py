@@ -1,0 +1,178 @@
+"""The data of the machine and the few moves that keep it consistent.
+
+Every task is in exactly one place: its queue's ready collection, or the calendar. The moves below are
+the only ones that change that, and each says first to a running snapshot what it is about to change.
+"""
+
+from collections.abc import Iterable
+
+from raftq_cluster.core.calendar import Calendar
+from raftq_cluster.core.keys import KeyTable
+from raftq_cluster.core.outcomes import TaskRow
+from raftq_cluster.core.queue_state import QueueState
+from raftq_cluster.core.seeds import Seeds
+from raftq_cluster.core.settings import SettingsTable
+from raftq_cluster.core.snapshot import Keeper
+from raftq_cluster.core.task import GONE, WAITING, Task, task_of
+
+
+class MachineError(Exception):
+    """An invariant of the state machine is broken: the node must stop and serve nothing more."""
+
+
+class State:
+    """The whole task table as of log index ``index`` and log time ``now_ms``."""
+
+    def __init__(self) -> None:
+        self.index = 0
+        self.now_ms = 0
+        self.seq = 0  # of the last inserted task
+        self.epoch = 0  # of the last snapshot that was begun
+        self.value_bytes = 0
+        self.tasks: dict[str, Task] = {}
+        self.queues: dict[str, QueueState] = {}
+        self.settings = SettingsTable()
+        self.keys = KeyTable()
+        self.calendar = Calendar()
+        self.seeds = Seeds()
+        self.keeper: Keeper | None = None  # while a snapshot is being taken
+        self._ready: dict[str, int] = {}
+
+    # --- one entry ----------------------------------------------------------------------------
+
+    def begin(self, index: int, now_ms: int, seed: int) -> None:
+        """Let the entry's time pass: leases end, delayed tasks arrive, old keys are forgotten."""
+        if index <= self.index:
+            raise MachineError(f"entry {index} came after entry {self.index}")
+        self.index = index
+        self.seeds.state = seed
+        self.now_ms = max(self.now_ms, now_ms)
+        for task in self.calendar.arrivals(self.now_ms):
+            if task.claimant:
+                task.queue.held -= 1
+            self._arrive(task)
+        self.keys.expire(self.now_ms)
+
+    def take_effects(self) -> dict[str, int]:
+        """Give what became claimable since the last call, per queue."""
+        ready, self._ready = self._ready, {}
+        return ready
+
+    # --- moves --------------------------------------------------------------------------------
+
+    def insert(self, row: TaskRow, serial: bool) -> Task:
+        """Bring a new task into being and place it. Its id is free."""
+        queue = self.queue_for(row[2], serial_born=serial)
+        self.seq += 1
+        task = task_of(row, queue, self.seq, self.epoch)
+        self.tasks[task.id] = task
+        queue.size += 1
+        if serial:
+            queue.number(task)
+        self.value_bytes += len(task.value) + len(task.err)
+        self.place(task)
+        return task
+
+    def place(self, task: Task) -> None:
+        """Put a task that is in no place where its arrival time says."""
+        if task.at <= self.now_ms:
+            self._arrive(task)
+            return
+        if task.claimant:
+            task.queue.held += 1
+        self.calendar.add(task)
+
+    def hold(self, task: Task, lease_ms: int) -> None:
+        """Put a task that is in no place, and has a claimant, under a lease."""
+        task.at = self.now_ms + lease_ms
+        task.queue.held += 1
+        self.calendar.add(task)
+
+    def withdraw(self, task: Task) -> None:
+        """Take a task out of its place, to change it and place it again."""
+        self.save(task)
+        if task.pos == WAITING:
+            self.calendar.remove(task)
+            if task.claimant:
+                task.queue.held -= 1
+        else:
+            task.queue.drop_ready(task)
+
+    def delete(self, task: Task) -> None:
+        """End a task."""
+        self.withdraw(task)
+        task.pos = GONE
+        del self.tasks[task.id]
+        self.value_bytes -= len(task.value) + len(task.err)
+        self.leave_queue(task)
+
+    def leave_queue(self, task: Task) -> None:
+        """Let a withdrawn task leave its queue; a queue that nothing needs any more ends."""
+        queue = task.queue
+        if task.claims:
+            queue.count_claims(task.claims, 0)
+        if task.serial:
+            del queue.serials[task.serial]
+        queue.size -= 1
+        if not queue.size and queue.next_serial == 1:
+            del self.queues[queue.name]
+
+    def enter_queue(self, task: Task, name: str) -> None:
+        """Let a task that left its queue join another."""
+        queue = self.queue_for(name)
+        queue.size += 1
+        task.queue = queue
+        task.serial = 0
+        if task.claims:
+            queue.count_claims(0, task.claims)
+
+    def save(self, task: Task) -> None:
+        """Let a running snapshot take the task as it is, before it is changed."""
+        if self.keeper is not None and task.epoch != self.epoch:
+            self.keeper.save(task)
+            task.epoch = self.epoch
+
+    # --- queues -------------------------------------------------------------------------------
+
+    def queue_for(self, name: str, serial_born: bool = False) -> QueueState:
+        """Find a queue, or make it."""
+        queue = self.queues.get(name)
+        if queue is None:
+            queue = QueueState(name, serial_born, self.settings.resolve(name))
+            self.queues[name] = queue
+        return queue
+
+    def follow_settings(self) -> None:
+        """Apply changed settings to the queues that exist."""
+        for queue in self.queues.values():
+            was_paused = queue.paused
+            queue.apply_settings(self.settings.resolve(queue.name))
+            if was_paused and not queue.paused and queue.ready:
+                self._ready[queue.name] = len(queue.ready)
+
+    def claimable(self, names: Iterable[str], now_ms: int) -> bool:
+        """Tell whether a claim could find a task; False is certain."""
+        queues = self.queues
+        for name in names:
+            queue = queues.get(name)
+            if queue is not None and queue.ready and not queue.paused:
+                return True
+        return self.calendar.is_due(now_ms)
+
+    def due(self, now_ms: int) -> bool:
+        """Tell whether tasks may have arrived that no entry has noticed yet."""
+        return self.calendar.is_due(now_ms)
+
+    def next_due_ms(self) -> int | None:
+        """Give a log time before which no waiting task arrives; None: none waits."""
+        return self.calendar.next_due_ms()
+
+    def load(self) -> tuple[int, int, int, int]:
+        """Count tasks, bytes of values and errors, idempotency keys, and their bytes."""
+        return len(self.tasks), self.value_bytes, len(self.keys), self.keys.size_bytes
+
+    def _arrive(self, task: Task) -> None:
+        queue = task.queue
+        queue.add_ready(task)
+        if not queue.paused:
+            self._ready[queue.name] = self._ready.get(queue.name, 0) + 1
