@@ -1,0 +1,162 @@
+"""The settings of a node: names, types, defaults and what they are for, in one table.
+
+A setting has one name in three spellings: the flag ``--data-dir``, the variable ``RAFTQ_DATA_DIR`` and
+the key ``data-dir`` of ``raftq.toml``. Knows nothing of where a value came from (``loading``) nor of
+what is done with it (``node``). Source: docs/operations.md.
+"""
+
+from ipaddress import ip_address
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self, get_args, get_origin
+
+from msgspec import NODEFAULT, Meta, Struct
+from msgspec.structs import FieldInfo, fields
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+
+Bytes = Annotated[int, Meta(ge=KIB, le=1024 * GIB, extra={"metavar": "SIZE"})]
+Count = Annotated[int, Meta(ge=1, le=1_000_000, extra={"metavar": "N"})]
+
+
+class Address(NamedTuple):
+    """Where a server listens. Port 0 lets the system choose one."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``HOST:PORT``; an IPv6 address stands in brackets.
+
+        Raises:
+            ValueError: it is not that, or the port is not from 0 to 65535.
+        """
+        host, colon, port = text.strip().rpartition(":")
+        if host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+        elif ":" in host:
+            raise ValueError(text)
+        if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65_536):
+            raise ValueError(text)
+        return cls(host, int(port))
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it, as far as its spelling tells."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+_Listen = Annotated[Address, Meta(extra={"metavar": "HOST:PORT"})]
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """All that an operator can decide. The order is that of ``--help``."""
+
+    data_dir: Annotated[
+        str, Meta(min_length=1, description="where the journal and the snapshots are kept")
+    ] = "./raftq-data"
+    http: Annotated[_Listen, Meta(description="listen for HTTP")] = Address("127.0.0.1", 7677)
+    text: Annotated[_Listen, Meta(description="listen for the text protocol")] = Address(
+        "127.0.0.1", 7979
+    )
+    node_id: Annotated[
+        str,
+        Meta(
+            pattern="^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$",
+            description="name of this node; kept in the data directory at first start",
+            extra={"metavar": "NAME"},
+        ),
+    ] = ""
+    backend: Annotated[
+        Literal["raft", "memory"],
+        Meta(description="raft keeps tasks on disk; memory forgets them when the node stops"),
+    ] = "raft"
+    insecure: Annotated[
+        bool, Meta(description="allow other machines to connect although nothing protects the node")
+    ] = False
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="least level that is logged")
+    ] = "info"
+    log_format: Annotated[
+        Literal["auto", "text", "json"],
+        Meta(description="auto is text (key=value) on a terminal and JSON elsewhere"),
+    ] = "auto"
+    drain_ms: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=600_000,
+            description="how long a stopping node waits for its clients",
+            extra={"metavar": "MS"},
+        ),
+    ] = 10_000
+    body_bytes_max: Annotated[Bytes, Meta(description="largest request")] = 4 * MIB
+    value_bytes_max: Annotated[Bytes, Meta(description="largest value of a task")] = MIB
+    bytes_held_max: Annotated[
+        Bytes, Meta(description="values held in all; above it inserts are refused, deletes are not")
+    ] = GIB
+    operations_max: Annotated[Count, Meta(description="parts of one modification")] = 1_000
+    connections_max: Annotated[Count, Meta(description="connections, of each protocol")] = 10_000
+    waiters_max: Annotated[Count, Meta(description="claims that wait for a task")] = 100_000
+
+
+class Option(NamedTuple):
+    """One setting as an operator meets it."""
+
+    name: str  # of the field
+    type: Any
+    default: Any
+    help: str
+    metavar: str
+
+    @property
+    def key(self) -> str:
+        """Its key in ``raftq.toml``."""
+        return self.name.replace("_", "-")
+
+    @property
+    def flag(self) -> str:
+        """Its flag."""
+        return "--" + self.key
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return "RAFTQ_" + self.name.upper()
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The words it may be; empty where it is not a choice of words."""
+        return get_args(self.plain_type) if get_origin(self.plain_type) is Literal else ()
+
+    @property
+    def plain_type(self) -> Any:
+        """The type without its constraints."""
+        return get_args(self.type)[0]
+
+    @property
+    def takes_no_value(self) -> bool:
+        """Whether the flag stands alone."""
+        return self.plain_type is bool
+
+
+def _option(field: FieldInfo) -> Option:
+    assert field.default is not NODEFAULT, f"{field.name} needs a default"
+    metavar = ""
+    description = ""
+    for meta in get_args(field.type)[1:]:
+        description = meta.description or description
+        metavar = (meta.extra or {}).get("metavar", metavar)
+    return Option(field.name, field.type, field.default, description, metavar)
+
+
+OPTIONS: Final[dict[str, Option]] = {field.name: _option(field) for field in fields(Settings)}
