@@ -1,0 +1,1 @@
+"""The tests: see CONTRIBUTING for what goes where."""

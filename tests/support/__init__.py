@@ -1,0 +1,1 @@
+"""Fixtures, doubles and processes that tests share."""
