@@ -314,7 +314,6 @@ class ClusterReply(Reply):
     term: int
     leader: str
     index: int
-    digest: str  # of the state machine at ``index``, see docs/guarantees.md; "" when not computed
     members: list[Member]
 
 

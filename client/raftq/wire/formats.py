@@ -13,7 +13,6 @@ MEDIA_TYPES: Final[dict[Format, str]] = {
     "json": "application/json",
     "msgpack": "application/msgpack",
 }
-NESTING_MAX: Final = 200  # levels of a value; deeper ones are refused before a decoder recurses
 
 T = TypeVar("T")
 
@@ -87,7 +86,24 @@ def value_to_json(raw: msgspec.Raw, fmt: Format) -> bytes:
 
 
 def value_from_json(text: bytes, fmt: Format) -> msgspec.Raw:
-    """Give a stored JSON value in the form a document of this format embeds."""
+    """Give a stored JSON value in the form a document of this format embeds.
+
+    MessagePack has no integers beyond 64 bits: there they become floats, as in most JSON readers.
+    """
     if fmt == "json":
         return msgspec.Raw(text)
-    return msgspec.Raw(_msgpack_encode(msgspec.json.decode(text)))
+    value = msgspec.json.decode(text)
+    try:
+        return msgspec.Raw(_msgpack_encode(value))
+    except OverflowError:
+        return msgspec.Raw(_msgpack_encode(_with_floats(value)))
+
+
+def _with_floats(value: Any) -> Any:
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return float(str(value))
+    if isinstance(value, list):
+        return [_with_floats(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _with_floats(item) for key, item in value.items()}
+    return value

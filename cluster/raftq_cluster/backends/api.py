@@ -115,7 +115,11 @@ class Backend(Protocol):
         ...
 
     def on_ready(self, listener: Callable[[Ready], None]) -> None:
-        """Call ``listener`` after each entry by which tasks became claimable. One listener."""
+        """Call ``listener`` after each applied entry with what became claimable by it.
+
+        The mapping may be empty: the entry may still have changed when the next task is due. There
+        is one listener, and it does not raise.
+        """
         ...
 
     def load(self) -> Load:

@@ -10,7 +10,7 @@ from random import Random
 from raftq_cluster.backends.api import Answer, Load, MemberStatus, Ready, Sink, Status
 from raftq_cluster.core.machine import Machine
 from raftq_cluster.core.operations import CLAIM, Claim, Operation, Tick
-from raftq_cluster.core.outcomes import Claimed, Outcome
+from raftq_cluster.core.outcomes import Claimed
 from raftq_cluster.core.queries import Query
 from raftq_cluster.version import VERSION
 
@@ -51,13 +51,21 @@ class MemoryBackend:
 
     def submit(self, operations: Sequence[Operation], sink: Sink) -> None:
         """Apply operations at once."""
-        outcomes = self._apply(operations)
-        sink(self._machine.index, outcomes)
+        machine = self._machine
+        now_ms = self._clock()
+        if self._finds_nothing(operations, now_ms):
+            sink(machine.index, [_NOTHING])
+            return
+        seed = self._random.getrandbits(64)
+        applied = machine.apply(machine.index + 1, now_ms, seed, [operations])
+        sink(machine.index, applied.outcomes[0])
+        if self._listener is not None:
+            self._listener(applied.ready)
 
     async def read(self, query: Query, *, stale: bool = False) -> Answer:
         """Answer from the state, after letting time pass for what is due."""
         if not stale and self._machine.due(self._clock()):
-            self._apply([Tick()])
+            self.submit([Tick()], lambda _index, _outcomes: None)
         return Answer(self._machine.index, self._machine.query(query, self.now_ms()))
 
     def next_due_ms(self) -> int | None:
@@ -84,16 +92,8 @@ class MemoryBackend:
             "memory", self._node_id, "memory", "memory", 1, self._node_id, index, True, (member,)
         )
 
-    def _apply(self, operations: Sequence[Operation]) -> list[Outcome]:
-        machine = self._machine
-        now_ms = self._clock()
-        if len(operations) == 1 and operations[0][0] == CLAIM:
-            claim: Claim = operations[0]  # type: ignore[assignment] # its kind says so
-            if not machine.claimable(claim[4], now_ms):
-                return [_NOTHING]
-        applied = machine.apply(
-            machine.index + 1, now_ms, self._random.getrandbits(64), [operations]
-        )
-        if applied.ready and self._listener is not None:
-            self._listener(applied.ready)
-        return applied.outcomes[0]
+    def _finds_nothing(self, operations: Sequence[Operation], now_ms: int) -> bool:
+        if len(operations) != 1 or operations[0][0] != CLAIM:
+            return False
+        claim: Claim = operations[0]  # type: ignore[assignment] # its kind says so
+        return not self._machine.claimable(claim[4], now_ms)

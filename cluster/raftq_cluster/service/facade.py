@@ -1,0 +1,162 @@
+"""The Service: what every server and dialect calls. See the package for what it knows.
+
+Two entrances: ``submit`` for batches on the hot path, which makes no future, coroutine or
+timer per operation, and ``run``, ``wait_claim`` and ``read`` for those who can await.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from raftq_cluster.backends.api import Answer, Backend, BackendError, Load, Sink, Status
+from raftq_cluster.core.operations import MODIFY, Claim, Operation
+from raftq_cluster.core.outcomes import Outcome, Refused, Unfinished
+from raftq_cluster.core.queries import Query
+from raftq_cluster.service.ids import id_source
+from raftq_cluster.service.limits import Limits
+from raftq_cluster.service.refusals import Refusal
+from raftq_cluster.service.waiters import Waiters
+
+_STOPPING = Unfinished("unavailable", "the node is stopping")
+
+
+class Service:
+    """One node's service over one backend.
+
+    Args:
+        backend: keeps the tasks; the service starts and stops it.
+        limits: what is refused.
+        ids: gives a new task id at each call; unique over all nodes and restarts.
+    """
+
+    def __init__(
+        self, backend: Backend, limits: Limits | None = None, ids: Callable[[], str] | None = None
+    ) -> None:
+        self.limits = limits or Limits()
+        self.new_id: Callable[[], str] = ids or id_source()
+        self._backend = backend
+        self._waiters = Waiters(backend, self._submit_claims)
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Start the backend. Raises what it raises."""
+        self._backend.on_ready(self._waiters.on_ready)
+        await self._backend.start()
+
+    def drain(self) -> None:
+        """Take no more operations and answer those that wait. Idempotent."""
+        self._stopping = True
+        self._waiters.answer_all()
+
+    async def stop(self) -> None:
+        """Drain, then stop the backend. Idempotent."""
+        self.drain()
+        await self._backend.stop()
+
+    def submit(self, operations: Sequence[Operation], sink: Sink) -> None:
+        """Have operations done in order; ``sink(index, outcomes)`` is called exactly once.
+
+        Refusals come as outcomes. Claims do not wait here; see :meth:`claim`.
+        """
+        if self._stopping:
+            sink(self._backend.status().index, [_STOPPING] * len(operations))
+        elif self._backend.load().value_bytes >= self.limits.bytes_held_max:
+            self._submit_when_full(operations, sink)
+        else:
+            self._backend.submit(operations, sink)
+
+    def claim(self, claim: Claim, wait_ms: int, sink: Sink) -> Callable[[], None]:
+        """Claim, and wait up to ``wait_ms`` (1 or more) for a task to arrive.
+
+        ``sink`` gets one outcome. The returned function gives the wait up, see
+        :meth:`Waiters.add`.
+        """
+        if self._stopping:
+            sink(self._backend.status().index, [_STOPPING])
+            return _nothing_to_give_up
+        if len(self._waiters) >= self.limits.waiters_max:
+            limit = self.limits.waiters_max
+            refused = Refused("too_busy", f"the limit waiters_max is {limit}")
+            sink(self._backend.status().index, [refused])
+            return _nothing_to_give_up
+        return self._waiters.add(claim, wait_ms, sink)
+
+    async def run(self, operations: Sequence[Operation]) -> tuple[int, Sequence[Outcome]]:
+        """Do operations in order and wait for their outcomes."""
+        future = asyncio.get_running_loop().create_future()
+
+        def told(index: int, outcomes: Sequence[Outcome]) -> None:
+            if not future.done():
+                future.set_result((index, outcomes))
+
+        self.submit(operations, told)
+        result: tuple[int, Sequence[Outcome]] = await future
+        return result
+
+    async def wait_claim(self, claim: Claim, wait_ms: int) -> tuple[int, Outcome]:
+        """Claim as :meth:`claim` does; cancelling gives the wait up."""
+        future = asyncio.get_running_loop().create_future()
+
+        def told(index: int, outcomes: Sequence[Outcome]) -> None:
+            if not future.done():
+                future.set_result((index, outcomes[0]))
+
+        give_up = self.claim(claim, wait_ms, told)
+        try:
+            result: tuple[int, Outcome] = await future
+        except asyncio.CancelledError:
+            give_up()
+            raise
+        return result
+
+    async def read(self, query: Query, *, stale: bool = False) -> Answer:
+        """Answer a query.
+
+        Raises:
+            Refusal: ``unavailable``: nobody could confirm that the answer is fresh.
+        """
+        try:
+            return await self._backend.read(query, stale=stale)
+        except BackendError as error:
+            raise Refusal(error.code, error.detail) from error
+
+    def status(self) -> Status:
+        """Tell about the cluster, as this node sees it."""
+        return self._backend.status()
+
+    def load(self) -> Load:
+        """Tell how full the state is."""
+        return self._backend.load()
+
+    def waiting(self) -> int:
+        """Count the claims that wait at this node."""
+        return len(self._waiters)
+
+    def check_due(self) -> None:
+        """Let arrivals that are due happen; a timer calls it, and tests with a clock of their own."""
+        self._waiters.check_due()
+
+    def _submit_claims(self, claims: list[Claim], sink: Sink) -> None:
+        self.submit(claims, sink)
+
+    def _submit_when_full(self, operations: Sequence[Operation], sink: Sink) -> None:
+        """Refuse what inserts, so that a full node can still be drained."""
+        limit = self.limits.bytes_held_max
+        refused = Refused("store_full", f"the limit bytes_held_max is {limit}")
+        admitted = [item for item in operations if not _inserts(item)]
+
+        def told(index: int, outcomes: Sequence[Outcome]) -> None:
+            answers = iter(outcomes)
+            sink(index, [refused if _inserts(item) else next(answers) for item in operations])
+
+        if admitted:
+            self._backend.submit(admitted, told)
+        else:
+            told(self._backend.status().index, ())
+
+
+def _inserts(operation: Operation) -> bool:
+    return operation[0] == MODIFY and bool(operation[4])  # type: ignore[misc]
+
+
+def _nothing_to_give_up() -> None:
+    """The wait is over already."""
