@@ -18,9 +18,12 @@ CONNECTION_RID: Final = -1  # rid of a reply that is about the connection, not a
 
 _HEAD = re.compile(
     rb"(\d{1,20}|-) (?:"
-    rb"(ok|fail|deqed)((?: [^ \n]+){0,2}) (\d{1,12}) "
+    rb"(ok|fail [a-z_]{1,64}|deqed [^ \n]{1,1024} \d{1,20}) (\d{1,12}) "
     rb"|(error|pong|authed|enqed|acked|touched|nacked)(?: ([^\n]*))?\n)",
 )
+
+
+_LINE_END: Final = 0x0A
 
 
 class FramingError(ValueError):
@@ -97,22 +100,21 @@ class ReplyParser:
         if head is None:
             self._check_incomplete(stream, start)
             return None
-        rid = CONNECTION_RID if head[1] == b"-" else int(head[1])
-        word = head[2]
-        if word is None:
-            text = (head[6] or b"").decode(errors="replace")
-            return Reply(rid, head[5].decode(), text, b""), head.end()
-        length_bytes = int(head[4])
-        if length_bytes > self._body_bytes_max:
-            raise FramingError(f"a reply of {length_bytes} bytes, over {self._body_bytes_max}")
-        end = head.end() + length_bytes
+        rid, counted, length, word, message = head.groups()
+        if length is None:
+            text = (message or b"").decode(errors="replace")
+            return Reply(_rid(rid), word.decode(), text, b""), head.end()
+        body_start = head.end()
+        end = body_start + int(length)
+        if end - body_start > self._body_bytes_max:
+            raise FramingError(f"a reply of {int(length)} bytes, over {self._body_bytes_max}")
         if len(stream) <= end:
             self._wanted_bytes = end + 1
             return None
-        if stream[end] != 0x0A:
+        if stream[end] != _LINE_END:
             raise FramingError("no line end after the body of a reply")
-        text = head[3][1:].decode(errors="replace")
-        return Reply(rid, word.decode(), text, stream[head.end() : end]), end + 1
+        word, _, text = counted.decode(errors="replace").partition(" ")
+        return Reply(_rid(rid), word, text, stream[body_start:end]), end + 1
 
     def _check_incomplete(self, stream: bytes, start: int) -> None:
         """Refuse what can no longer become the head of a reply."""
@@ -121,3 +123,7 @@ class ReplyParser:
             shown = stream[start : start + 40]
             raise FramingError(f"not a reply of the text protocol: {shown!r}")
         self._wanted_bytes = 0
+
+
+def _rid(digits: bytes) -> int:
+    return CONNECTION_RID if digits == b"-" else int(digits)
