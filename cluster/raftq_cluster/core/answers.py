@@ -5,9 +5,8 @@ from heapq import nsmallest
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from raftq_cluster.core import queries
+from raftq_cluster.core import modification, queries
 from raftq_cluster.core.digest import digest
-from raftq_cluster.core.modification import Modification
 from raftq_cluster.core.outcomes import Outcome, QueueStats, SettingsRow, TaskRow
 from raftq_cluster.core.task import Task
 
@@ -64,8 +63,8 @@ def _time(state: "State", _query: queries.Time, now_ms: int) -> int:
 
 
 def _dry_run(state: "State", query: queries.DryRun, _: int) -> Outcome:
-    modification = Modification(state, query.modify)
-    return modification.refusal() or modification.preview()
+    refused = modification.refusal(state, query.modify)
+    return refused or modification.preview(state, query.modify)
 
 
 def _digest(state: "State", _query: queries.Digest, _: int) -> str:

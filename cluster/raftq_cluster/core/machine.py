@@ -9,10 +9,9 @@ broken invariant, and the node that sees one must stop.
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from raftq_cluster.core import answers
+from raftq_cluster.core import answers, modification
 from raftq_cluster.core import operations as op
 from raftq_cluster.core.digest import digest
-from raftq_cluster.core.modification import Modification
 from raftq_cluster.core.operations import ANONYMOUS, Operation
 from raftq_cluster.core.outcomes import (
     CLAIMED,
@@ -36,6 +35,7 @@ from raftq_cluster.core.task import Task
 
 _EMPTY: Final = Claimed(())
 _DONE: Final = Done()
+_UNKNOWN_KIND: Final = Refused("invalid", "unknown kind of operation")
 _NO_SUCH_TASK: Final = Refused("task_not_found", "no dequeued task of this queue has this id")
 
 
@@ -79,7 +79,7 @@ class Machine(State):
             MachineError: the entry is not the next one, or the state is broken. Stop the node.
         """
         self.begin(index, now_ms, seed)
-        outcomes = [[self._run(operation) for operation in segment] for segment in segments]
+        outcomes = [self._run(segment) for segment in segments]
         return Applied(outcomes, self.take_effects())
 
     def snapshot(self, chunk_records: int = 200) -> Snapshot:
@@ -94,13 +94,19 @@ class Machine(State):
         """Answer a question about the state as of the last entry; ``now_ms`` is for :class:`Time`."""
         return answers.answer(self, query, now_ms)
 
-    def _run(self, operation: Any) -> Outcome:
-        handler = self._handlers.get(operation[0])
-        if handler is None:
-            return Refused("invalid", "unknown kind of operation")
-        if operation[0] >= op.TICK or not operation[1]:
-            return handler(operation)
-        return self._run_once(handler, operation)
+    def _run(self, segment: Sequence[Any]) -> list[Outcome]:
+        handlers = self._handlers
+        outcomes: list[Outcome] = []
+        for operation in segment:
+            kind = operation[0]
+            handler = handlers.get(kind)
+            if handler is None:
+                outcomes.append(_UNKNOWN_KIND)
+            elif kind >= op.TICK or not operation[1]:
+                outcomes.append(handler(operation))
+            else:
+                outcomes.append(self._run_once(handler, operation))
+        return outcomes
 
     def _run_once(self, handler: Callable[[Any], Outcome], operation: Any) -> Outcome:
         """Run an operation that carries an idempotency key, or give the answer it had."""
@@ -121,13 +127,19 @@ class Machine(State):
 
     def _claim(self, operation: op.Claim) -> Outcome:
         _, _, _, claimant, names, lease_ms, limit, serial = operation
+        claimant = claimant or ANONYMOUS
+        if len(names) == 1 and limit == 1:  # what nearly every claim is
+            queue = self.queues.get(names[0])
+            if queue is None or queue.paused or not queue.ready:
+                return _EMPTY
+            return Claimed((self._lease(queue, claimant, lease_ms, serial),))
         queues = self._claimable_queues(names)
         taken: list[TaskRow] = []
         while queues and len(taken) < limit:
             # Each queue that has a ready task is as likely as any other: a short queue is not
             # starved by a long one.
             queue = queues[0] if len(queues) == 1 else queues[self.seeds.below(len(queues))]
-            taken.append(self._lease(queue, claimant or ANONYMOUS, lease_ms, serial))
+            taken.append(self._lease(queue, claimant, lease_ms, serial))
             if not queue.ready:
                 queues.remove(queue)
         return Claimed(tuple(taken)) if taken else _EMPTY
@@ -143,7 +155,8 @@ class Machine(State):
     def _lease(self, queue: QueueState, claimant: str, lease_ms: int, serial: bool) -> TaskRow:
         task = queue.ready.take(self.seeds)
         queue.note_taken(task)
-        self.save(task)
+        if self.keeper is not None:
+            self.save(task)
         queue.count_claims(task.claims, task.claims + 1)
         task.claims += 1
         task.version += 1
@@ -157,8 +170,8 @@ class Machine(State):
     # --- modify -------------------------------------------------------------------------------
 
     def _modify(self, operation: op.Modify) -> Outcome:
-        modification = Modification(self, operation)
-        return modification.refusal() or modification.commit()
+        refused = modification.refusal(self, operation)
+        return refused or modification.commit(self, operation)
 
     # --- renew --------------------------------------------------------------------------------
 

@@ -60,18 +60,21 @@ class State:
 
     # --- moves --------------------------------------------------------------------------------
 
-    def insert(self, row: TaskRow, serial: bool) -> Task:
-        """Bring a new task into being and place it. Its id is free."""
-        queue = self.queue_for(row[2], serial_born=serial)
+    def insert(self, row: TaskRow, serial: bool) -> TaskRow:
+        """Bring a new task into being, place it, and give its row. Its id is free."""
+        queue = self.queues.get(row[2])
+        if queue is None:
+            queue = self.queue_for(row[2], serial_born=serial)
         self.seq += 1
         task = task_of(row, queue, self.seq, self.epoch)
-        self.tasks[task.id] = task
+        self.tasks[row[0]] = task
         queue.size += 1
+        self.value_bytes += len(row[4]) + len(row[10])
         if serial:
             queue.number(task)
-        self.value_bytes += len(task.value) + len(task.err)
+            row = task.row()
         self.place(task)
-        return task
+        return row
 
     def place(self, task: Task) -> None:
         """Put a task that is in no place where its arrival time says."""
@@ -90,7 +93,8 @@ class State:
 
     def withdraw(self, task: Task) -> None:
         """Take a task out of its place, to change it and place it again."""
-        self.save(task)
+        if self.keeper is not None:
+            self.save(task)
         if task.pos == WAITING:
             self.calendar.remove(task)
             if task.claimant:
@@ -127,7 +131,7 @@ class State:
             queue.count_claims(0, task.claims)
 
     def save(self, task: Task) -> None:
-        """Let a running snapshot take the task as it is, before it is changed."""
+        """Let the running snapshot, if any, take the task as it is, before it is changed."""
         if self.keeper is not None and task.epoch != self.epoch:
             self.keeper.save(task)
             task.epoch = self.epoch
