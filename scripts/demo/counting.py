@@ -1,0 +1,86 @@
+"""Counts identifiers and merges counts: the work itself, which knows no queue."""
+
+import keyword
+import sysconfig
+import tokenize
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+# Not indexed: what others installed, and the library's own tests, which are half of it and hold
+# files that are broken on purpose.
+LEFT_OUT = frozenset({"site-packages", "dist-packages", "test", "tests", "__pycache__"})
+
+
+def standard_library() -> list[Path]:
+    """The source files of this Python's standard library, sorted."""
+    root = Path(sysconfig.get_path("stdlib"))
+    return sorted(
+        path
+        for path in root.rglob("*.py")
+        if LEFT_OUT.isdisjoint(path.relative_to(root).parts) and path.is_file()
+    )
+
+
+def identifiers(path: Path) -> Counter[str]:
+    """How often each identifier stands in a source file; keywords are not counted.
+
+    Raises:
+        SyntaxError, UnicodeDecodeError, tokenize.TokenError, OSError: it cannot be read as Python.
+    """
+    with path.open("rb") as source:
+        return Counter(
+            token.string
+            for token in tokenize.tokenize(source.readline)
+            if token.type == tokenize.NAME and not keyword.iskeyword(token.string)
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Partial:
+    """The counts of some of the files: the value of a task in ``/demo/partials``.
+
+    All of the library (CPython 3.11 to 3.13) has 23,000 to 26,000 identifiers, 0.41 to 0.47 MB as
+    JSON. A value may have 1 MiB, so the final result fits into one task.
+    """
+
+    files: int = 0
+    lost_leases: int = (
+        0  # how often one of the files was claimed by a worker that never finished it
+    )
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def to_value(self) -> dict[str, Any]:
+        """The JSON value that carries it."""
+        return {"files": self.files, "lost_leases": self.lost_leases, "counts": self.counts}
+
+    @classmethod
+    def from_value(cls, value: dict[str, Any]) -> Self:
+        """Read the JSON value of a task."""
+        return cls(
+            files=value["files"],
+            lost_leases=value["lost_leases"],
+            counts=Counter(value["counts"]),
+        )
+
+
+def merge(partials: Iterable[Partial]) -> Partial:
+    """One partial result that says what all of them say. Their order does not matter."""
+    files, lost_leases, counts = 0, 0, Counter[str]()
+    for partial in partials:
+        files += partial.files
+        lost_leases += partial.lost_leases
+        counts.update(partial.counts)
+    return Partial(files=files, lost_leases=lost_leases, counts=counts)
+
+
+def count_here(paths: Iterable[Path]) -> Partial:
+    """The plain single-process count that the queue's result is checked against."""
+    return merge(Partial(files=1, counts=identifiers(path)) for path in paths)
+
+
+def top(counts: Counter[str], number: int) -> list[tuple[str, int]]:
+    """The most frequent identifiers, ties in the alphabet's order."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:number]

@@ -1,0 +1,73 @@
+"""The demo's own work: counting, merging, finding files."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from demo.counting import (
+    LEFT_OUT,
+    Partial,
+    count_here,
+    identifiers,
+    merge,
+    standard_library,
+    top,
+)
+
+
+def source(folder: Path, name: str, text: bytes) -> Path:
+    path = folder / name
+    path.write_bytes(text)
+    return path
+
+
+def test_names_are_counted_and_keywords_comments_and_strings_are_not(tmp_path: Path) -> None:
+    path = source(tmp_path, "a.py", b"for x in x.y:  # x\n    print('x', x)\n")
+    assert identifiers(path) == Counter(x=3, y=1, print=1)
+
+
+def test_a_file_is_read_in_the_encoding_that_it_declares(tmp_path: Path) -> None:
+    path = source(tmp_path, "a.py", "# coding: latin-1\nä = ä\n".encode("latin-1"))
+    assert identifiers(path) == Counter({"ä": 2})
+
+
+def test_bytes_that_cannot_be_decoded_are_refused(tmp_path: Path) -> None:
+    path = source(tmp_path, "a.py", b"x = 1\ny = '\xff'\n")
+    with pytest.raises((SyntaxError, UnicodeDecodeError)):
+        identifiers(path)
+
+
+def test_merging_adds_every_number_whatever_the_order() -> None:
+    one = Partial(files=1, lost_leases=1, counts=Counter(a=1, b=2))
+    two = Partial(files=2, counts=Counter(b=3, c=4))
+    three = Partial(files=4, lost_leases=2, counts=Counter(a=5))
+    whole = Partial(files=7, lost_leases=3, counts=Counter(a=6, b=5, c=4))
+    assert merge([one, two, three]) == whole
+    assert merge([merge([three, two]), one]) == whole
+
+
+def test_merging_nothing_gives_the_empty_result() -> None:
+    assert merge([]) == Partial()
+
+
+def test_a_partial_result_survives_its_way_through_a_value() -> None:
+    partial = Partial(files=3, lost_leases=1, counts=Counter(a=1, b=2))
+    assert Partial.from_value(partial.to_value()) == partial
+
+
+def test_the_single_process_count_covers_every_file(tmp_path: Path) -> None:
+    paths = [source(tmp_path, "a.py", b"a = b\n"), source(tmp_path, "b.py", b"b = c\n")]
+    assert count_here(paths) == Partial(files=2, counts=Counter(a=1, b=2, c=1))
+
+
+def test_the_top_is_sorted_by_count_then_name() -> None:
+    assert top(Counter(c=1, b=2, a=1, d=3), 3) == [("d", 3), ("b", 2), ("a", 1)]
+
+
+def test_the_standard_library_is_found_without_its_tests() -> None:
+    paths = standard_library()
+    names = {path.name for path in paths}
+    assert {"tokenize.py", "abc.py", "argparse.py"} <= names
+    assert not any(part in LEFT_OUT for path in paths for part in path.parts[-3:-1])
+    assert paths == sorted(paths)
