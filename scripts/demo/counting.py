@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
 
 # Not indexed: what others installed, and the library's own tests, which are half of it and hold
 # files that are broken on purpose.
@@ -50,20 +49,7 @@ class Partial:
     lost_leases: int = (
         0  # how often one of the files was claimed by a worker that never finished it
     )
-    counts: Counter[str] = field(default_factory=Counter)
-
-    def to_value(self) -> dict[str, Any]:
-        """The JSON value that carries it."""
-        return {"files": self.files, "lost_leases": self.lost_leases, "counts": self.counts}
-
-    @classmethod
-    def from_value(cls, value: dict[str, Any]) -> Self:
-        """Read the JSON value of a task."""
-        return cls(
-            files=value["files"],
-            lost_leases=value["lost_leases"],
-            counts=Counter(value["counts"]),
-        )
+    counts: dict[str, int] = field(default_factory=dict)
 
 
 def merge(partials: Iterable[Partial]) -> Partial:
@@ -81,6 +67,6 @@ def count_here(paths: Iterable[Path]) -> Partial:
     return merge(Partial(files=1, counts=identifiers(path)) for path in paths)
 
 
-def top(counts: Counter[str], number: int) -> list[tuple[str, int]]:
+def top(counts: dict[str, int], number: int) -> list[tuple[str, int]]:
     """The most frequent identifiers, ties in the alphabet's order."""
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:number]

@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from demo.counting import (
@@ -52,8 +53,8 @@ def test_merging_nothing_gives_the_empty_result() -> None:
 
 
 def test_a_partial_result_survives_its_way_through_a_value() -> None:
-    partial = Partial(files=3, lost_leases=1, counts=Counter(a=1, b=2))
-    assert Partial.from_value(partial.to_value()) == partial
+    partial = Partial(files=3, lost_leases=1, counts={"a": 1, "ä": 2})
+    assert msgspec.json.decode(msgspec.json.encode(partial), type=Partial) == partial
 
 
 def test_the_single_process_count_covers_every_file(tmp_path: Path) -> None:
