@@ -261,6 +261,10 @@ class ConfigureRequest(Settings):
     idempotency_key: IdempotencyKey = ""
 
 
+class ConfigureReply(Reply):
+    """The settings are in force."""
+
+
 class SettingsRequest(Document):
     """All settings, sorted by pattern."""
 
@@ -271,6 +275,23 @@ class SettingsReply(Reply):
     """All settings, sorted by pattern."""
 
     settings: list[Settings]
+
+
+# --- idempotency keys ---------------------------------------------------------------------------
+
+
+class ForgetRequest(Document):
+    """Drop the answers of idempotency keys whose callers have received them.
+
+    Nobody has to: a key is forgotten five minutes after its use. A caller that makes thousands of
+    keyed requests a second does, since a node remembers a million keys at most.
+    """
+
+    keys: Annotated[list[IdempotencyKey], Meta(min_length=1, max_length=1_000)]
+
+
+class ForgetReply(Reply):
+    """The keys are forgotten."""
 
 
 # --- the node ----------------------------------------------------------------------------------

@@ -112,6 +112,14 @@ def configure_of(service: Builder, document: wire.ConfigureRequest, fmt: Format)
     return configure._replace(mark=_mark(key, configure))
 
 
+def forget_of(service: Builder, document: wire.ForgetRequest, fmt: Format) -> op.Forget:
+    """Build the forgetting of keys. Raises as :func:`claim_of`."""
+    del service, fmt
+    for key in document.keys:
+        check_key(key, "keys")
+    return op.Forget(op.FORGET, tuple(document.keys))
+
+
 def check_value(value: bytes, limits: Limits) -> None:
     """Refuse a value that is too large.
 

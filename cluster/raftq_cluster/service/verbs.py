@@ -139,7 +139,12 @@ async def _cluster(service: Service, document: wire.ClusterRequest, _: Format) -
 
 def _render_configure(index: int, outcome: Outcome, _: Format) -> wire.Reply:
     rendering.checked(outcome, index, Done)
-    return wire.Reply()
+    return wire.ConfigureReply()
+
+
+def _render_forget(index: int, outcome: Outcome, _: Format) -> wire.Reply:
+    rendering.checked(outcome, index, Done)
+    return wire.ForgetReply()
 
 
 _ALL: Final[tuple[Verb, ...]] = (
@@ -169,9 +174,16 @@ _ALL: Final[tuple[Verb, ...]] = (
     OperationVerb(
         name="configure",
         request=wire.ConfigureRequest,
-        reply=wire.Reply,
+        reply=wire.ConfigureReply,
         build=building.configure_of,
         render=_render_configure,
+    ),
+    OperationVerb(
+        name="forget",
+        request=wire.ForgetRequest,
+        reply=wire.ForgetReply,
+        build=building.forget_of,
+        render=_render_forget,
     ),
     QueryVerb(name="queues", request=wire.QueuesRequest, reply=wire.QueuesReply, run=_queues),
     QueryVerb(name="tasks", request=wire.TasksRequest, reply=wire.TasksReply, run=_tasks),
