@@ -44,7 +44,8 @@ def _candidates(state: "State", query: queries.Tasks) -> Iterator[Task]:
         return
     queue = state.queues.get(query.queue)
     if queue is not None:
-        yield from queue.ready
+        if not query.claimant:  # nobody holds a ready task
+            yield from queue.ready
         yield from queue.waiting_tasks()
 
 
