@@ -22,7 +22,8 @@ VALUE = bytes(64)
 BATCH = 100
 FEW, MANY = 1_000, 1_000_000
 ENTRIES_A_SECOND = 100  # of log time: leases expire in the virtual future only
-ROUNDS_MEASURED = 300
+ROUNDS_MEASURED = 100
+TURNS = 5
 CHUNKS_A_ROUND = 10
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -114,9 +115,11 @@ def snapshot_pauses(log: Log) -> tuple[float, float]:
 
 
 def main() -> None:
-    few = rate(filled(FEW)[0])
+    empty, _ = filled(FEW)
     crowded, task_bytes = filled(MANY)
-    many = rate(crowded)
+    # Turn by turn, and the best of each: what else the machine does must not look like a ratio.
+    rates = [(rate(empty), rate(crowded)) for _ in range(TURNS)]
+    few, many = (max(column) for column in zip(*rates, strict=True))
     total_s, longest_s = snapshot_pauses(crowded)
     rows = [
         ("core, 1,000 tasks", few, "cycles/s", "higher"),

@@ -1,0 +1,34 @@
+"""The list of benchmarks: which program, with which arguments, against which listener."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Needs(Enum):
+    """What a program is given: nothing, or the address of a listener of a fresh node."""
+
+    NOTHING = ""
+    TEXT = "text"
+    HTTP = "http"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One line of ``scripts/bench --list``."""
+
+    name: str
+    file: str
+    arguments: tuple[str, ...] = ()
+    needs: Needs = Needs.NOTHING
+
+
+PROGRAMS = (
+    Program("disk", "disk_sync.py"),
+    Program("core", "core_apply.py"),
+    Program("text-1", "text_client.py", ("--in-flight", "1"), Needs.TEXT),
+    Program("text-64", "text_client.py", ("--in-flight", "64"), Needs.TEXT),
+    Program("text-1024", "text_client.py", ("--in-flight", "1024"), Needs.TEXT),
+    Program("http-1", "http_client.py", ("--connections", "1"), Needs.HTTP),
+    Program("http-32", "http_client.py", ("--connections", "32"), Needs.HTTP),
+    Program("http-batch", "http_client.py", ("--connections", "8", "--batch", "100"), Needs.HTTP),
+)
