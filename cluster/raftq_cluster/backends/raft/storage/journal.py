@@ -93,6 +93,7 @@ class Journal:
             place,
             active,
             lambda: (replay.log.last_index, replay.log.last_term),
+            replay.begin_segment,
             floor=recovered.floor,
             segment_bytes=segment_bytes,
         )
@@ -262,7 +263,8 @@ def _settle(place: Place, recovered: Recovered, segment_bytes: int) -> Active:
             file = files.open(place.path(segment.number))
             file.sync_data()
             file.close()
-    return _reopen(place, recovered.end, segment_bytes)
+    active = _reopen(place, recovered.end, segment_bytes)
+    return active._replace(marked=recovered.synced, content_end=recovered.content_end)
 
 
 def _start(place: Place, segment_bytes: int) -> Active:

@@ -96,8 +96,9 @@ class Recovered(NamedTuple):
     """A log read back."""
 
     replay: Replay
-    end: Position | None  # None: there is no log
-    synced: Position
+    end: Position | None  # behind the last record; None: there is no log
+    content_end: Position  # behind the last record that is not a MARK
+    synced: Position  # how far the log is known to be on disk
     floor: int
     garbage: list[int]  # numbers of segments that are not part of the log
 
@@ -125,7 +126,7 @@ def recover(place: Place) -> Recovered:
         _replay(scan, replay)
     numbers = {scan.number for scan in kept}
     garbage = [scan.number for scan in scans if scan.number not in numbers]
-    return Recovered(replay, end, synced, floor, garbage)
+    return Recovered(replay, end, _content_end(kept), synced, floor, garbage)
 
 
 def _scan(place: Place, number: int) -> Scan:
@@ -182,6 +183,11 @@ def _connected(scans: list[Scan], floor: int) -> list[Scan]:
         if scan.damage:
             break
     return kept
+
+
+def _content_end(kept: list[Scan]) -> Position:
+    ends = [Position(scan.number, r.end) for scan in kept for r in scan.records if r.kind != MARK]
+    return ends[-1] if ends else Position(0, 0)
 
 
 def _lost(place: Place, current: list[Scan], kept: list[Scan], floor: int) -> CorruptError:

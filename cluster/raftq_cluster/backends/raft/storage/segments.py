@@ -80,14 +80,17 @@ class Active(NamedTuple):
     """The segment to go on writing."""
 
     file: File
-    end: Position  # behind its last record
+    end: Position  # behind its last record; all before it is on disk
     size: int  # bytes reserved
+    marked: Position = Position(0, 0)  # how far the log's MARKs know it to be on disk
+    content_end: Position = Position(0, 0)  # behind the log's last record that is not a MARK
 
 
 class SegmentWriter:
     """Writes the newest segment.
 
-    ``base`` tells ``(index, term)`` of the log's last entry, for a new segment's header.
+    ``base`` tells ``(index, term)`` of the log's last entry, for a new segment's header; ``on_roll``
+    is told the number of a new segment before anything is put into it.
     ``synced`` is the position up to which the log is known to be on disk, ``durable_floor`` the floor
     that is. One sync may be in flight, between ``begin_sync`` and ``end_sync``.
     """
@@ -97,12 +100,14 @@ class SegmentWriter:
         place: Place,
         active: Active,
         base: Callable[[], tuple[int, int]],
+        on_roll: Callable[[int], None],
         *,
         floor: int,
         segment_bytes: int,
     ) -> None:
         self._place = place
         self._base = base
+        self._on_roll = on_roll
         self._segment_bytes = segment_bytes
         self._rolled: list[File] = []
         self._names_changed = False
@@ -110,7 +115,8 @@ class SegmentWriter:
         self._parts: list[bytes] = []
         self._in_batch = False  # room for the batch's MARK has been taken
         self._unwritten: bytes | None = None
-        self._marked = self._content_end = self.synced = active.end
+        self.synced = active.end
+        self._marked, self._content_end = active.marked, active.content_end
         self._written_floor = self.durable_floor = self.floor = floor
         self._syncing = (self.synced, floor)
         self._activate(active)
@@ -130,7 +136,11 @@ class SegmentWriter:
     @property
     def dirty(self) -> bool:
         """Whether there is anything that no completed sync covers."""
-        return self.end != self.synced or self.floor != self.durable_floor
+        floor_is_written = self._written_floor == self.durable_floor
+        return self.end != self.synced or not floor_is_written or self._can_write_floor()
+
+    def _can_write_floor(self) -> bool:
+        return self.floor != self._written_floor and self._end + MARK_BYTES <= self._size
 
     def add(self, kind: int, index: int, term: int, body: bytes) -> None:
         """Buffer a record.
@@ -161,6 +171,7 @@ class SegmentWriter:
         self._rolled.append(self._file)
         self._names_changed = True
         self._activate(Active(file, Position(header.number, SEGMENT_HEADER_BYTES), size))
+        self._on_roll(header.number)
 
     def _begin_batch(self) -> None:
         if not self._in_batch:
@@ -189,7 +200,7 @@ class SegmentWriter:
         """
         if isinstance(self._refusal, StorageFailedError):
             raise self._refusal
-        if self.floor != self._written_floor and self._end + MARK_BYTES <= self._size:
+        if self._can_write_floor():
             self._begin_batch()
         if self._in_batch:
             self._write_batch()

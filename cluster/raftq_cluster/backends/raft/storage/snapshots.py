@@ -13,7 +13,7 @@ from pathlib import Path
 from struct import Struct
 from typing import Final
 
-from raftq_cluster.backends.raft.storage.errors import CorruptError, ForeignError
+from raftq_cluster.backends.raft.storage.errors import CorruptError, ForeignError, StorageError
 from raftq_cluster.backends.raft.storage.files import File, Files
 
 VERSION: Final = 1
@@ -65,7 +65,11 @@ class SnapshotWriter:
         self._chunks = 0
         self._digest = hashlib.blake2b(digest_size=16)
         head = _HEAD.pack(_MAGIC, VERSION, len(config), info.index, info.term) + config
-        self._put(head + _CRC.pack(zlib.crc32(head)), head)
+        try:
+            self._put(head + _CRC.pack(zlib.crc32(head)), head)
+        except StorageError:
+            self.abort()
+            raise
 
     @property
     def size(self) -> int:

@@ -9,6 +9,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -70,12 +71,22 @@ class ThreadRunner:
     Where the system has no eventfd, ``call_soon_threadsafe`` does it, at about 30 µs more.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, name: str) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        name: str,
+        *,
+        join_timeout_s: float = JOIN_TIMEOUT_S,
+    ) -> None:
         self._loop = loop
+        self._join_timeout_s = join_timeout_s
         self._jobs: SimpleQueue[tuple[Job, Done] | None] = SimpleQueue()
         self._finished: deque[tuple[Done, Exception | None]] = deque()
-        self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        loop.add_reader(self._event, self._tell)
+        self._is_closed = False
+        self._event: int | None = None
+        if hasattr(os, "eventfd"):
+            self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            loop.add_reader(self._event, self._tell)
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
@@ -91,23 +102,32 @@ class ThreadRunner:
                 self._finished.append((done, error))
             else:
                 self._finished.append((done, None))
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._event is not None:
             os.eventfd_write(self._event, 1)
+        else:
+            with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+                self._loop.call_soon_threadsafe(self._tell)
 
     def _tell(self) -> None:
-        os.eventfd_read(self._event)
+        if self._event is not None:
+            os.eventfd_read(self._event)
         while self._finished:
             done, error = self._finished.popleft()
             done(error)
 
     def close(self) -> None:
-        if self._event < 0:
+        if self._is_closed:
             return
+        self._is_closed = True
         self._jobs.put(None)
-        self._thread.join(JOIN_TIMEOUT_S)
-        self._loop.remove_reader(self._event)
-        event, self._event = self._event, -1
-        if not self._thread.is_alive():
-            os.close(event)
+        self._thread.join(self._join_timeout_s)
+        if self._event is not None:
+            self._loop.remove_reader(self._event)
+            if not self._thread.is_alive():  # a thread that hangs in the disk still holds it
+                os.close(self._event)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +188,8 @@ class Syncer:
     def request(self, number: int) -> None:
         """Have all writes up to ``number`` made durable, now or after the sync that is running.
 
-        Raises nothing. Where the disk is full nothing happens: request it again a little later.
+        Raises:
+            StorageFullError: no sync is running, and none could start: try again a little later.
         """
         self._wanted = max(self._wanted, number)
         if not self._running and not self._failed:
@@ -177,8 +198,6 @@ class Syncer:
     def _start(self) -> None:
         try:
             plan = self._source.begin_sync()
-        except StorageFullError:
-            return
         except StorageFailedError as error:
             self._fail(error)
             return
@@ -192,8 +211,9 @@ class Syncer:
             return
         self._source.end_sync(plan)
         self._on_durable(plan.number)
-        if self._wanted > plan.number and not self._running:
-            self._start()
+        if self._wanted > plan.number and not self._running and not self._failed:
+            with suppress(StorageFullError):  # the next request tells
+                self._start()
 
     def _fail(self, error: StorageFailedError) -> None:
         self._failed = True
