@@ -28,7 +28,7 @@ class LocalNode:
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
-        self.log_path = data_dir / "raftqd.log"
+        self.log_path = data_dir.with_name(f"{data_dir.name}.log")
         self._process: subprocess.Popen[str] | None = None
         self._facts: dict[str, str] = {}
 
@@ -53,7 +53,6 @@ class LocalNode:
         Raises:
             NodeNotStartedError: it does not.
         """
-        self.data_dir.mkdir(parents=True, exist_ok=True)
         command = [
             sys.executable, "-m", "raftq_cluster",
             "--data-dir", str(self.data_dir),

@@ -46,6 +46,7 @@ class Partial:
     """
 
     files: int = 0
+    merges: int = 0
     lost_leases: int = (
         0  # how often one of the files was claimed by a worker that never finished it
     )
@@ -54,17 +55,21 @@ class Partial:
 
 def merge(partials: Iterable[Partial]) -> Partial:
     """One partial result that says what all of them say. Their order does not matter."""
-    files, lost_leases, counts = 0, 0, Counter[str]()
+    files, merges, lost_leases, counts = 0, 1, 0, Counter[str]()
     for partial in partials:
         files += partial.files
+        merges += partial.merges
         lost_leases += partial.lost_leases
         counts.update(partial.counts)
-    return Partial(files=files, lost_leases=lost_leases, counts=counts)
+    return Partial(files=files, merges=merges, lost_leases=lost_leases, counts=counts)
 
 
-def count_here(paths: Iterable[Path]) -> Partial:
+def count_here(paths: Iterable[Path]) -> dict[str, int]:
     """The plain single-process count that the queue's result is checked against."""
-    return merge(Partial(files=1, counts=identifiers(path)) for path in paths)
+    counts = Counter[str]()
+    for path in paths:
+        counts.update(identifiers(path))
+    return counts
 
 
 def top(counts: dict[str, int], number: int) -> list[tuple[str, int]]:
