@@ -12,6 +12,7 @@ data directory. Processes are ended by their own id only.
 
 import os
 import selectors
+import shlex
 import signal
 import subprocess
 import sys
@@ -70,7 +71,7 @@ class NodeProcess:
         if not line.startswith(READY):
             self.kill()
             raise NodeFailedError(f"raftqd did not start: {line!r}\n{self.logs()}")
-        self.facts = dict(item.split("=", 1) for item in line.split()[2:])
+        self.facts = dict(word.split("=", 1) for word in shlex.split(line)[2:])
         return self
 
     def _first_line(self) -> str:

@@ -103,10 +103,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     value_bytes_max: Annotated[Bytes, Meta(description="largest value of a task")] = MIB
     bytes_held_max: Annotated[
         Bytes, Meta(description="values held in all; above it inserts are refused, deletes are not")
-    ] = GIB
+    ] = 4 * GIB
     operations_max: Annotated[Count, Meta(description="parts of one modification")] = 1_000
-    connections_max: Annotated[Count, Meta(description="connections, of each protocol")] = 10_000
-    waiters_max: Annotated[Count, Meta(description="claims that wait for a task")] = 100_000
+    connections_max: Annotated[Count, Meta(description="connections, of each protocol")] = 4_096
+    waiters_max: Annotated[Count, Meta(description="claims that wait for a task")] = 10_000
 
 
 class Option(NamedTuple):

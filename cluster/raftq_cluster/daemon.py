@@ -1,0 +1,254 @@
+"""``raftqd``: runs one node as a process. Flags, signals, the ready line, exit codes.
+
+One line on stdout when the node serves, logs on stderr. The first SIGTERM or SIGINT drains, the second
+ends at once. Whatever the operator can put right is one sentence on stderr and a non-zero exit code.
+"""
+
+import asyncio
+import gc
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar
+
+import click
+
+from raftq_cluster.config import EXIT_ERROR, StartError
+from raftq_cluster.config.loading import CONFIG_FLAG, Loaded, load
+from raftq_cluster.config.settings import OPTIONS, Settings
+
+# Measured with a million tasks: the defaults cost pauses of 200 ms.
+_GC_THRESHOLDS: Final = (50_000, 50, 1_000)
+# The sync thread must get the interpreter back soon from a busy loop.
+_SWITCH_INTERVAL_S: Final = 0.000_5
+_SIGNALLED: Final = 128  # as shells report a process that a signal ended
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Daemon(click.Group):
+    """The command itself: every mistake is one sentence."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run and exit."""
+        kwargs.update(standalone_mode=False, prog_name="raftqd")
+        sys.exit(_run(lambda: super(Daemon, self).main(*args, **kwargs)))
+
+
+def _run(action: Callable[[], object]) -> int:
+    try:
+        result = action()
+    except StartError as error:
+        return _refuse(error.sentence, error.exit_code)
+    except click.ClickException as error:
+        sentence = error.format_message().rstrip(".")
+        return _refuse(f"{sentence} (raftqd --help lists what there is)", error.exit_code)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        return _SIGNALLED + signal.SIGINT
+    return result if isinstance(result, int) else 0
+
+
+def _refuse(sentence: str, exit_code: int) -> int:
+    click.echo(f"raftqd: {sentence}", err=True)
+    return exit_code
+
+
+def settings_flags(function: Function) -> Function:
+    """Add a flag for every setting, and ``--config``."""
+    for option in reversed(OPTIONS.values()):
+        default = "" if option.default in ("", False) else f"  [{option.default}]"
+        shape: dict[str, Any] = (
+            {"is_flag": True}
+            if option.takes_no_value
+            else {"metavar": option.metavar or "|".join(option.choices) or "TEXT"}
+        )
+        add = click.option(
+            option.flag, option.name, default=None, help=option.help + default, **shape
+        )
+        function = add(function)
+    named = click.option(
+        CONFIG_FLAG, metavar="FILE", default=None, help="settings file  [./raftq.toml, if there]"
+    )
+    return named(function)
+
+
+def load_settings(given: Mapping[str, Any]) -> Loaded:
+    """Gather the settings of this process. ``given`` is what click parsed."""
+    flags = dict(given)
+    config = flags.pop("config")
+    return load(flags, os.environ, config=config, directory=Path.cwd())
+
+
+@click.group(
+    cls=Daemon,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@settings_flags
+@click.pass_context
+def raftqd(ctx: click.Context, /, **given: Any) -> int:
+    """Run one node of raftq, and say so in one line on stdout when it serves.
+
+    Without flags it is a complete system of one node: tasks are on disk before an answer leaves. Every
+    setting can also be a variable (RAFTQ_DATA_DIR) or a key of raftq.toml (data-dir); a flag wins over
+    a variable, a variable over the file.
+    """
+    if ctx.invoked_subcommand is None:
+        return run_node(load_settings(given))
+    ctx.obj = given
+    return 0
+
+
+@raftqd.group("config")
+def config_group() -> None:
+    """Look at the settings."""
+
+
+@config_group.command("show")
+@settings_flags
+@click.pass_context
+def config_show(ctx: click.Context, /, **given: Any) -> None:
+    """Print every setting as a line of raftq.toml, with where it came from."""
+    before: Mapping[str, Any] = ctx.obj or {}
+    merged = {name: before.get(name) if value is None else value for name, value in given.items()}
+    loaded = load_settings(merged)
+    lines = [
+        (f"{option.key} = {_toml(getattr(loaded.settings, option.name))}", option.name)
+        for option in OPTIONS.values()
+    ]
+    width = max(len(line) for line, _name in lines)
+    for line, name in lines:
+        click.echo(f"{line:{width}}  # {loaded.origins[name]}")
+    for warning in loaded.warnings:
+        click.echo(f"raftqd: {warning}", err=True)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+@raftqd.command("dev")
+@click.option("--memory", is_flag=True, help="keep nothing on disk")
+@click.option("--data-dir", metavar="DIR", help="where tasks are kept  [./raftq-dev]")
+@click.option("--nodes", type=int, default=1, metavar="N", help="how many nodes  [1]")
+@click.option("--http", metavar="HOST:PORT", default="127.0.0.1:7677", show_default=True)
+@click.option("--text", metavar="HOST:PORT", default="127.0.0.1:7979", show_default=True)
+@click.pass_context
+def dev(ctx: click.Context, /, **given: Any) -> int:
+    """Start a node, a sample worker and three sample tasks, to look around.
+
+    All of it is real: a node process on loopback, a worker process. Ctrl-C stops everything.
+    """
+    from raftq_cluster.dev import DevOptions, run_dev  # noqa: PLC0415 - the daemon needs none of it
+
+    if any(value is not None for value in ctx.obj.values()):
+        raise click.UsageError("dev takes its own flags only, and after the word dev")
+    exit_code: int = run_dev(DevOptions(**given))
+    return exit_code
+
+
+def run_node(loaded: Loaded) -> int:
+    """Run a node with these settings until it is told to stop; give the exit code.
+
+    Raises:
+        StartError: one sentence for the operator.
+    """
+    import structlog  # noqa: PLC0415 - --help and config show log nothing
+
+    from raftq_cluster.observability import logs  # noqa: PLC0415
+
+    settings = loaded.settings
+    logs.configure(settings.log_level, settings.log_format)
+    log = structlog.get_logger(__name__)
+    for warning in loaded.warnings:
+        log.warning(warning)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(_serve(settings))
+    except Exception:
+        log.exception("node broke")
+        return _refuse("the node met an error of its own; the log has it", EXIT_ERROR)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop  # noqa: PLC0415 - it is used where it is installed
+    except ImportError:
+        return asyncio.new_event_loop
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+async def _serve(settings: Settings) -> int:
+    import structlog  # noqa: PLC0415
+
+    from raftq_cluster.node import Facts, Node, NodeFailedError  # noqa: PLC0415 - imports servers
+    from raftq_cluster.systemd import READY, STOPPING, ServiceManager  # noqa: PLC0415
+
+    log = structlog.get_logger(__name__)
+    stopping = asyncio.Event()
+    _stop_on_signals(stopping)
+    manager = ServiceManager(os.environ)
+
+    def ready(facts: Facts) -> None:
+        _settle_memory()
+        log.info("node ready", **{name: str(fact) for name, fact in facts._asdict().items()})
+        _print_ready(facts)
+        manager.tell(READY)
+
+    async def announce_stop() -> None:
+        await stopping.wait()
+        manager.tell(STOPPING)
+
+    exit_code = 0
+    async with asyncio.TaskGroup() as group:
+        pings = group.create_task(manager.keep_alive())
+        group.create_task(announce_stop())
+        try:
+            await Node(settings, stopping).run(ready)
+        except StartError as error:
+            exit_code = _refuse(error.sentence, error.exit_code)
+        except NodeFailedError as error:
+            exit_code = _refuse(str(error), EXIT_ERROR)
+        finally:
+            stopping.set()
+            pings.cancel()
+    return exit_code
+
+
+def _stop_on_signals(stopping: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int) -> None:
+        if stopping.is_set():
+            os._exit(_SIGNALLED + number)  # the operator does not want to wait for the drain
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+
+
+def _settle_memory() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
+
+
+def _print_ready(facts: Any) -> None:
+    words = [f"{name}={shlex.quote(str(value))}" for name, value in facts._asdict().items()]
+    click.echo(" ".join(("raftq ready", *words)))
+
+
+def main() -> NoReturn:
+    """Be the ``raftqd`` command."""
+    raftqd()
+    raise AssertionError("click exits")

@@ -1,0 +1,182 @@
+"""The composition root: settings in, a running node out.
+
+The only place that names concrete classes. Starts from the bottom up (backend and service, text, HTTP),
+stops from the top down, and whatever fails on the way up closes what was opened before it. Knows
+nothing of flags, signals or standard output.
+"""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol
+
+import structlog
+
+from raftq_cluster.backends.api import Backend
+from raftq_cluster.backends.memory import MemoryBackend
+from raftq_cluster.config import StartError
+from raftq_cluster.config.settings import Address, Settings
+from raftq_cluster.observability.metrics import Metrics
+from raftq_cluster.servers.http.server import HttpServer
+from raftq_cluster.servers.text.server import TextServer
+from raftq_cluster.service.facade import Service
+from raftq_cluster.service.limits import Limits
+from raftq_cluster.version import VERSION
+
+_BACKEND_STOP_S: Final = 30.0  # a disk that hangs must not keep a stopping node for ever
+_MEMORY_NODE_ID: Final = "n1"
+_REASONS: Final = {
+    errno.EADDRINUSE: "is taken by another process",
+    errno.EADDRNOTAVAIL: "is not an address of this machine",
+    errno.EACCES: "may not be used by this user",
+}
+
+_log = structlog.get_logger(__name__)
+
+
+class NodeFailedError(Exception):
+    """The node stopped itself. The message is one sentence for the operator."""
+
+
+class Facts(NamedTuple):
+    """What a node can say of itself once it serves."""
+
+    node: str
+    http: Address
+    text: Address
+    role: str
+    data: str  # absolute path, or "memory"
+
+
+class Server(Protocol):
+    """What this module asks of a server."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        ...
+
+    async def start(self) -> None:
+        """Listen. Raises :class:`StartError` if the address cannot be listened on."""
+        ...
+
+    async def stop(self, drain_s: float) -> None:
+        """Stop listening; give open requests this long."""
+        ...
+
+
+class Node:
+    """One node, from start to stop.
+
+    Args:
+        settings: all that the operator decided.
+        stopping: set from outside to stop the node, and by the node when it must stop itself.
+    """
+
+    def __init__(self, settings: Settings, stopping: asyncio.Event) -> None:
+        self._settings = settings
+        self._stopping = stopping
+        self._failure = ""
+
+    async def run(self, ready: Callable[[Facts], None]) -> None:
+        """Serve until ``stopping`` is set, and drain. ``ready`` is called once all ports are open.
+
+        Raises:
+            StartError: something the operator can put right.
+            NodeFailedError: the node could not go on.
+        """
+        async with AsyncExitStack() as opened:
+            service = Service(self._backend(), _limits(self._settings))
+            opened.push_async_callback(self._stop_service, service)
+            await service.start()
+            servers = await self._listen(service, opened)
+            ready(self._facts(service, servers))
+            await self._stopping.wait()
+            _log.info("node stopping", drain_ms=self._settings.drain_ms)
+            service.drain()
+        if self._failure:
+            raise NodeFailedError(self._failure)
+
+    def fail(self, sentence: str) -> None:
+        """Stop the node because it cannot go on; the first reason is the one that is told."""
+        _log.error("node failed", reason=sentence)
+        self._failure = self._failure or sentence
+        self._stopping.set()
+
+    def _backend(self) -> Backend:
+        settings = self._settings
+        if settings.backend == "memory":
+            return MemoryBackend(node_id=settings.node_id or _MEMORY_NODE_ID)
+        # The library that this imports is not needed by a node that keeps nothing.
+        from raftq_cluster.backends.raft.backend import RaftBackend  # noqa: PLC0415
+
+        return RaftBackend(Path(settings.data_dir), node_id=settings.node_id, on_fatal=self.fail)
+
+    async def _listen(self, service: Service, opened: AsyncExitStack) -> dict[str, Server]:
+        settings = self._settings
+        node_id, metrics = service.status().node, Metrics(VERSION)
+        wanted: tuple[tuple[str, Address, Server], ...] = (
+            ("text", settings.text, TextServer(service, *settings.text)),
+            (
+                "http",
+                settings.http,
+                HttpServer(service, *settings.http, node_id=node_id, metrics=metrics),
+            ),
+        )
+        started: dict[str, Server] = {}
+        opened.push_async_callback(self._stop_servers, started)
+        for name, address, server in wanted:
+            try:
+                await server.start()
+            except (OSError, StartError) as error:
+                raise StartError(f"--{name}: {address} {_why_not(error)}") from error
+            started[name] = server
+        return started
+
+    def _facts(self, service: Service, servers: dict[str, Server]) -> Facts:
+        status = service.status()
+        roles = {member.id: member.role for member in status.members}
+        in_memory = self._settings.backend == "memory"
+        return Facts(
+            node=status.node,
+            http=Address(*servers["http"].address[:2]),
+            text=Address(*servers["text"].address[:2]),
+            role=roles[status.node],
+            data="memory" if in_memory else str(Path(self._settings.data_dir).resolve()),
+        )
+
+    async def _stop_servers(self, servers: dict[str, Server]) -> None:
+        drain_s = 0.0 if self._failure else self._settings.drain_ms / 1000
+        async with asyncio.TaskGroup() as group:
+            for server in servers.values():
+                group.create_task(server.stop(drain_s))
+
+    async def _stop_service(self, service: Service) -> None:
+        try:
+            async with asyncio.timeout(_BACKEND_STOP_S):
+                await service.stop()
+        except TimeoutError:
+            _log.error("backend did not stop", waited_s=_BACKEND_STOP_S)
+
+
+def _why_not(error: OSError | StartError) -> str:
+    """Say why an address cannot be listened on."""
+    cause = error if isinstance(error, OSError) else error.__cause__
+    if isinstance(cause, socket.gaierror):
+        return "cannot be resolved to an address of this machine"
+    number = cause.errno if isinstance(cause, OSError) else None
+    return _REASONS.get(number or 0, f"cannot be listened on: {error}")
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        body_bytes_max=settings.body_bytes_max,
+        value_bytes_max=settings.value_bytes_max,
+        bytes_held_max=settings.bytes_held_max,
+        operations_max=settings.operations_max,
+        connections_max=settings.connections_max,
+        waiters_max=settings.waiters_max,
+    )
