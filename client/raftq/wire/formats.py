@@ -4,6 +4,8 @@ Decoding checks everything a document's type says and refuses text that is not U
 passes through as the bytes the caller wrote: numbers above 2^53 survive.
 """
 
+import re
+from math import isfinite
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
@@ -13,9 +15,11 @@ MEDIA_TYPES: Final[dict[Format, str]] = {
     "json": "application/json",
     "msgpack": "application/msgpack",
 }
+NESTING_MAX: Final = 200  # levels of a value: any decoder reads them, wherever its stack stands
 
 T = TypeVar("T")
 
+_JSON_BRACKETS: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 _json_encode = msgspec.json.Encoder().encode
 _msgpack_encode = msgspec.msgpack.Encoder().encode
 _json_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
@@ -75,14 +79,55 @@ def value_to_json(raw: msgspec.Raw, fmt: Format) -> bytes:
     """Give the JSON text of a value that came in a document of this format.
 
     Raises:
-        MalformedError: a MessagePack value that JSON cannot say (bytes, extension types, …).
+        MalformedError: nested deeper than ``NESTING_MAX``, or a MessagePack value that JSON cannot
+            say (bytes, extension types, keys that are no text, infinities).
     """
     if fmt == "json":
-        return bytes(raw)
+        text = bytes(raw)
+        if text.count(b"[") + text.count(b"{") > NESTING_MAX:
+            _check_nesting(text)
+        return text
     try:
-        return _json_encode(msgspec.msgpack.decode(bytes(raw)))
+        value = msgspec.msgpack.decode(bytes(raw))
+        _check_sayable(value)
+        return _json_encode(value)
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError, UnicodeError) as error:
         raise MalformedError(f"the value cannot be written as JSON: {error}") from None
+
+
+def _check_nesting(text: bytes) -> None:
+    """Refuse a JSON text that is nested too deeply, without recursion."""
+    depth = 0
+    for match in _JSON_BRACKETS.finditer(text):
+        bracket = match[0]
+        if bracket in (b"[", b"{"):
+            depth += 1
+            if depth > NESTING_MAX:
+                raise MalformedError("the value is nested too deeply")
+        elif bracket in (b"]", b"}"):
+            depth -= 1
+
+
+def _check_sayable(value: Any) -> None:
+    """Refuse what JSON has no word for; msgspec would write something else, unasked."""
+    level = [value]
+    for _ in range(NESTING_MAX + 1):
+        deeper: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                if not all(isinstance(key, str) for key in item):
+                    raise TypeError("an object's keys must be text")
+                deeper.extend(item.values())
+            elif isinstance(item, list):
+                deeper.extend(item)
+            elif isinstance(item, float) and not isfinite(item):
+                raise ValueError(f"JSON has no {item}")
+            elif item is not None and not isinstance(item, str | int | float):
+                raise TypeError(f"JSON has no {type(item).__name__}")
+        if not deeper:
+            return
+        level = deeper
+    raise ValueError("it is nested too deeply")
 
 
 def value_from_json(text: bytes, fmt: Format) -> msgspec.Raw:
