@@ -1,0 +1,227 @@
+"""The OpenAPI 3.1 document, made from the table of routes and the types of the documents.
+
+Pure: the same code gives the same document, byte for byte. Statuses and codes come from
+``raftq.wire.codes``, schemas from msgspec; what a type cannot say is added here.
+Source: OpenAPI 3.1.0, RFC 9457.
+"""
+
+from collections.abc import Iterable
+from functools import cache
+from inspect import cleandoc
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from raftq.wire.codes import CODES
+from raftq.wire.documents import Problem
+from raftq.wire.formats import MEDIA_TYPES
+from raftq_cluster.servers.http.examples import EXAMPLES
+from raftq_cluster.servers.http.negotiation import PROBLEM_TYPES
+from raftq_cluster.servers.http.reading import KEY_FIELD, KEY_HEADER, document_fields
+from raftq_cluster.servers.http.routes import ROUTES, PageRoute, VerbRoute
+from raftq_cluster.service.names import KEY_BYTES_MAX
+from raftq_cluster.service.verbs import VERBS
+
+Json: TypeAlias = dict[str, Any]
+
+API_VERSION: Final = "1.0"
+_REF: Final = "#/components/schemas/{name}"
+_BASE64: Final = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+_NAME: Final = r"^[^\u0000- \u007f-\u00a0\u00ad]+$"  # no space, no control character
+# Fields of which at most one may be given.
+_EXCLUSIVE: Final = {
+    "Insert": (("at", "delay_ms"), ("value", "value_b64")),
+    "Change": (
+        ("at", "delay_ms"),
+        ("at", "lease_ms"),
+        ("delay_ms", "lease_ms"),
+        ("value", "value_b64"),
+    ),
+}
+_NAMES: Final = frozenset(("queue", "queues", "id", "claimant", "pattern", KEY_HEADER))
+_DESCRIPTION: Final = """
+A task queue that keeps its promises on machines that fail. **claim** and **modify** are atomic log
+entries agreed by Raft; any node answers. Times are milliseconds since the epoch. Bodies and answers are
+JSON or MessagePack; errors are RFC 9457 problem documents with a stable `code`.
+"""
+
+
+@cache
+def openapi_document() -> Json:
+    """Make the document. It is shared: do not change it."""
+    paths: Json = {}
+    for route in ROUTES:
+        operation = _verb(route) if isinstance(route, VerbRoute) else _page(route)
+        paths.setdefault(route.path, {})[route.method.lower()] = operation
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "raftq",
+            "version": API_VERSION,
+            "summary": "Claim and modify tasks, atomically, on any node of a cluster",
+            "description": cleandoc(_DESCRIPTION),
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "tags": [
+            {"name": "tasks", "description": "Claim, modify, renew, look."},
+            {"name": "operations", "description": "Probes, metrics, this document."},
+        ],
+        "paths": paths,
+        "components": {"schemas": _schemas(), "headers": _headers()},
+    }
+
+
+def _verb(route: VerbRoute) -> Json:
+    verb = VERBS[route.verb]
+    example = EXAMPLES[route.verb]
+    operation: Json = {
+        "operationId": route.verb,
+        "tags": ["tasks"],
+        "summary": route.summary,
+        "description": cleandoc(verb.request.__doc__ or ""),
+    }
+    if route.source == "body":
+        if KEY_FIELD in document_fields(verb.request):
+            operation["parameters"] = [_key_parameter()]
+        operation["requestBody"] = {
+            "required": True,
+            "content": _contents(MEDIA_TYPES.values(), verb.request.__name__, example.request),
+        }
+    elif parameters := _parameters(route):
+        operation["parameters"] = parameters
+    reply = _contents(MEDIA_TYPES.values(), verb.reply.__name__, example.reply)
+    operation["responses"] = {
+        "200": _response(cleandoc(verb.reply.__doc__ or ""), reply),
+        **_problems(route.refuses),
+    }
+    return operation
+
+
+def _page(route: PageRoute) -> Json:
+    operation: Json = {
+        "operationId": route.page,
+        "tags": ["operations"],
+        "summary": route.summary,
+        "responses": {
+            "200": _response(
+                route.summary, {media_type: {"schema": {}} for media_type in route.media_types}
+            ),
+            **_problems(route.refuses),
+        },
+    }
+    if route.parameters:
+        operation["parameters"] = [
+            {"name": name, "in": "query", "description": text, "schema": {"type": "string"}}
+            for name, text in route.parameters
+        ]
+    return operation
+
+
+def _parameters(route: VerbRoute) -> list[Json]:
+    schema = _schemas_of(VERBS[route.verb].request)[VERBS[route.verb].request.__name__]
+    return [
+        _query_parameter(name, field)
+        if name not in route.path_fields
+        else {"name": name, "in": "path", "required": True, "schema": field}
+        for name, field in schema["properties"].items()
+    ]
+
+
+def _query_parameter(name: str, field: Json) -> Json:
+    parameter: Json = {"name": name, "in": "query", "schema": field}
+    if field.get("type") == "array":
+        parameter |= {"style": "form", "explode": True}
+    return parameter
+
+
+def _key_parameter() -> Json:
+    return {
+        "name": KEY_HEADER,
+        "in": "header",
+        "description": "Names this request: a retry with the same key gets the first answer. "
+        "Fills the document's `idempotency_key`.",
+        "schema": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": KEY_BYTES_MAX,
+            "pattern": "^[!-~]+$",
+        },
+    }
+
+
+def _problems(codes: Iterable[str]) -> Json:
+    """Give one response per status; codes that share one share the response."""
+    by_status: dict[int, list[str]] = {}
+    for name in (*codes, "internal"):
+        by_status.setdefault(CODES[name].status, []).append(name)
+    return {
+        str(status): _response(
+            "; ".join(f"`{name}`: {CODES[name].title}" for name in names),
+            {
+                media_type: {"schema": {"$ref": _REF.format(name="Problem")}}
+                for media_type in PROBLEM_TYPES.values()
+            },
+        )
+        for status, names in sorted(by_status.items())
+    }
+
+
+def _response(description: str, content: Json) -> Json:
+    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in _headers()}
+    return {"description": description, "headers": headers, "content": content}
+
+
+def _contents(media_types: Iterable[str], schema: str, example: Json) -> Json:
+    return {
+        media_type: {"schema": {"$ref": _REF.format(name=schema)}, "example": example}
+        for media_type in media_types
+    }
+
+
+def _headers() -> Json:
+    return {
+        "X-Raftq-Index": {
+            "description": "The log index that the answer reflects.",
+            "required": True,
+            "schema": {"type": "integer", "minimum": 0},
+        },
+        "X-Raftq-Node": {
+            "description": "The node that answered.",
+            "required": True,
+            "schema": {"type": "string"},
+        },
+    }
+
+
+def _schemas() -> Json:
+    types: list[type] = [Problem]
+    for route in ROUTES:
+        if isinstance(route, VerbRoute):
+            verb = VERBS[route.verb]
+            types.append(verb.reply)
+            if route.source == "body":
+                types.append(verb.request)
+    schemas = _schemas_of(*types)
+    return {name: schemas[name] for name in sorted(schemas)}
+
+
+def _schemas_of(*types: type) -> Json:
+    _, schemas = msgspec.json.schema_components(types, ref_template=_REF)
+    for name, schema in schemas.items():
+        if "description" in schema:
+            schema["description"] = cleandoc(schema["description"])
+        for field, field_schema in schema.get("properties", {}).items():
+            _say_more(field, field_schema)
+        pairs = _EXCLUSIVE.get(name, ())
+        if pairs:
+            schema["allOf"] = [{"not": {"required": list(pair)}} for pair in pairs]
+    return dict(schemas)
+
+
+def _say_more(field: str, schema: Json) -> None:
+    """Add what msgspec's types do not say of a field."""
+    if schema.get("contentEncoding") == "base64":
+        schema["pattern"] = _BASE64
+    bounded = schema.get("items", schema)
+    if field in _NAMES and bounded.get("minLength"):
+        bounded["pattern"] = _NAME

@@ -1,0 +1,163 @@
+"""The one table of routes: what is bound to aiohttp and what the OpenAPI document says.
+
+A verb route's document comes from the body, or from the query and the path; its types are the verb's.
+A page is for operators and tools. Knows neither aiohttp nor the service. Dialects have tables of their
+own.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+_READING: Final = ("bad_request", "invalid", "not_acceptable", "too_large")
+_BODY: Final = (*_READING, "unsupported_media_type", "request_timeout", "too_busy")
+_WRITING: Final = (*_BODY, "idempotency_key_reused", "unavailable", "outcome_unknown")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VerbRoute:
+    """A verb of ``raftq_cluster.service.verbs`` at an address."""
+
+    method: str
+    path: str
+    verb: str
+    source: Literal["body", "query"]
+    path_fields: tuple[str, ...] = ()  # fields of the document that the last segments give
+    refuses: tuple[str, ...]  # codes, besides ``internal``
+    summary: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PageRoute:
+    """A page of ``raftq_cluster.servers.http.pages`` at an address."""
+
+    method: str = "GET"
+    path: str
+    page: str
+    parameters: tuple[tuple[str, str], ...] = ()  # name and description
+    media_types: tuple[str, ...]
+    refuses: tuple[str, ...] = ("bad_request", "invalid")
+    summary: str
+
+
+VERB_ROUTES: Final = (
+    VerbRoute(
+        method="POST",
+        path="/v1/claim",
+        verb="claim",
+        source="body",
+        refuses=_WRITING,
+        summary="Claim arrived tasks from any of the named queues",
+    ),
+    VerbRoute(
+        method="POST",
+        path="/v1/modify",
+        verb="modify",
+        source="body",
+        refuses=(*_WRITING, "dependency", "store_full"),
+        summary="Insert, change, delete and depend on tasks: all of it or none of it",
+    ),
+    VerbRoute(
+        method="POST",
+        path="/v1/renew",
+        verb="renew",
+        source="body",
+        refuses=_WRITING,
+        summary="Hold claimed tasks for longer",
+    ),
+    VerbRoute(
+        method="POST",
+        path="/v1/forget",
+        verb="forget",
+        source="body",
+        refuses=(*_BODY, "unavailable", "outcome_unknown"),
+        summary="Drop idempotency records whose answers have arrived",
+    ),
+    VerbRoute(
+        method="GET",
+        path="/v1/queues",
+        verb="queues",
+        source="query",
+        refuses=(*_READING, "unavailable"),
+        summary="Statistics of queues",
+    ),
+    VerbRoute(
+        method="GET",
+        path="/v1/tasks",
+        verb="tasks",
+        source="query",
+        refuses=(*_READING, "unavailable"),
+        summary="Tasks of a queue, or by their ids",
+    ),
+    VerbRoute(
+        method="GET",
+        path="/v1/tasks/{id}",
+        verb="task",
+        source="query",
+        path_fields=("id",),
+        refuses=(*_READING, "task_not_found", "unavailable"),
+        summary="One task",
+    ),
+    VerbRoute(
+        method="GET",
+        path="/v1/time",
+        verb="time",
+        source="query",
+        refuses=(*_READING, "unavailable"),
+        summary="The time of the log",
+    ),
+    VerbRoute(
+        method="GET",
+        path="/v1/cluster",
+        verb="cluster",
+        source="query",
+        refuses=_READING,
+        summary="The members of the cluster as this node sees them",
+    ),
+    VerbRoute(
+        method="GET",
+        path="/v1/settings",
+        verb="settings",
+        source="query",
+        refuses=(*_READING, "unavailable"),
+        summary="Settings of queues",
+    ),
+    VerbRoute(
+        method="PUT",
+        path="/v1/settings",
+        verb="configure",
+        source="body",
+        refuses=_WRITING,
+        summary="Replace the settings of the queues that match a pattern",
+    ),
+)
+
+PAGE_ROUTES: Final = (
+    PageRoute(
+        path="/livez",
+        page="livez",
+        media_types=("text/plain",),
+        summary="Whether the process answers; depends on no leader and no disk",
+    ),
+    PageRoute(
+        path="/readyz",
+        page="readyz",
+        parameters=(("noleader", "Do not ask for a leader: for forming a cluster."),),
+        media_types=("text/plain",),
+        refuses=("bad_request", "invalid", "unavailable"),
+        summary="Whether this node can serve: it knows a leader and has caught up with it",
+    ),
+    PageRoute(
+        path="/metrics",
+        page="metrics",
+        media_types=("text/plain", "application/openmetrics-text"),
+        summary="Metrics for Prometheus",
+    ),
+    PageRoute(
+        path="/openapi.json",
+        page="openapi",
+        media_types=("application/json",),
+        summary="This document",
+    ),
+)
+
+ROUTES: Final[tuple[VerbRoute | PageRoute, ...]] = (*VERB_ROUTES, *PAGE_ROUTES)

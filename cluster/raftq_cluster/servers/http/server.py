@@ -1,0 +1,124 @@
+"""The HTTP server: a listening socket, its connections, and an end that loses no answer.
+
+Starts and stops; what is said over the connections is the application's. Other parts of the node reach
+it through ``start``, ``stop`` and ``address`` alone.
+"""
+
+import asyncio
+from typing import Final
+
+from aiohttp import web
+
+from raftq_cluster.config.errors import StartError
+from raftq_cluster.observability.metrics import Metrics
+from raftq_cluster.servers.http.answers import Answers
+from raftq_cluster.servers.http.application import make_application
+from raftq_cluster.servers.http.connection import Connection, Guard
+from raftq_cluster.servers.http.context import Context
+from raftq_cluster.servers.http.limits import BACKLOG, Patience
+from raftq_cluster.servers.http.reading import BodyReader
+from raftq_cluster.service.facade import Service
+
+CUT_OFF_S: Final = 0.1  # for handlers to notice that the drain is over
+
+
+class HttpServer:
+    """Serves one node's service over HTTP.
+
+    Args:
+        service: started, and outliving this server.
+        host: address to listen on.
+        port: 0 lets the system choose; see ``address``.
+        node_id: said in every answer.
+        metrics: counts requests, and is shown at ``/metrics``.
+        patience: how long to wait for peers.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        host: str,
+        port: int,
+        *,
+        node_id: str,
+        metrics: Metrics,
+        patience: Patience | None = None,
+    ) -> None:
+        self._service = service
+        self._host = host
+        self._port = port
+        self._patience = patience or Patience()
+        answers = Answers(node_id, lambda: service.status().index)
+        limits = service.limits
+        self._guard = Guard(limits.connections_max, self._patience, answers)
+        context = Context(
+            service=service,
+            answers=answers,
+            bodies=BodyReader(limits.body_bytes_max, self._patience.body_s),
+            guard=self._guard,
+            metrics=metrics,
+        )
+        # A handler whose peer is gone is cancelled: it may be waiting for a task.
+        self._runner = web.AppRunner(
+            make_application(context), handler_cancellation=True, shutdown_timeout=CUT_OFF_S
+        )
+        self._listening: asyncio.Server | None = None
+        self._sweep_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The host and port that the server listens on, once started."""
+        assert self._listening is not None
+        host, port = self._listening.sockets[0].getsockname()[:2]
+        return host, port
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            StartError: the address cannot be listened on.
+        """
+        loop = asyncio.get_running_loop()
+        await self._runner.setup()
+        manager = self._runner.server
+        assert manager is not None
+        try:
+            self._listening = await loop.create_server(
+                lambda: Connection(self._guard, manager, loop=loop),
+                self._host,
+                self._port,
+                backlog=BACKLOG,
+            )
+        except OSError as error:
+            await self._runner.cleanup()
+            reason = (error.strerror or str(error)).lower()
+            raise StartError(
+                f"cannot listen for HTTP on {self._host}:{self._port}: {reason}"
+            ) from error
+        self._sweep()
+
+    async def stop(self, drain_s: float) -> None:
+        """Stop listening, drain the service, answer what was asked, close.
+
+        Waiting claims are answered, with nothing, at once; each other request has ``drain_s`` seconds
+        to end, and its connection is closed after its answer. Idempotent.
+        """
+        listening, self._listening = self._listening, None
+        if listening is None:
+            return
+        listening.close()
+        self._guard.drain()
+        self._service.drain()
+        try:
+            async with asyncio.timeout(drain_s):
+                await self._guard.gone.wait()
+        except TimeoutError:
+            pass  # the peers that are left are cut off
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+        await self._runner.cleanup()
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._guard.sweep(loop.time())
+        self._sweep_timer = loop.call_later(self._patience.sweep_s, self._sweep)
