@@ -1,0 +1,109 @@
+"""raftq: a task queue that keeps its promises on machines that fail. This is its client.
+
+``import raftq`` costs next to nothing: each name is loaded when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from raftq.blocking import Client
+    from raftq.client import AsyncClient
+    from raftq.errors import (
+        ConnectionLost,
+        Denied,
+        DependencyError,
+        InvalidRequest,
+        MisuseError,
+        NotFound,
+        OutcomeUnknown,
+        ProtocolError,
+        RaftqError,
+        ServerFailure,
+        TooBusy,
+        TooLarge,
+        Unavailable,
+    )
+    from raftq.tasks import Change, Insert, Modification, Modified, Renewed, Target, Task
+    from raftq.worker import (
+        Context,
+        FatalWorker,
+        MoveError,
+        RetryError,
+        StopWorker,
+        Worker,
+    )
+
+_HOMES: Final = {
+    "raftq.blocking": ("Client",),
+    "raftq.client": ("AsyncClient",),
+    "raftq.errors": (
+        "ConnectionLost",
+        "Denied",
+        "DependencyError",
+        "InvalidRequest",
+        "MisuseError",
+        "NotFound",
+        "OutcomeUnknown",
+        "ProtocolError",
+        "RaftqError",
+        "ServerFailure",
+        "TooBusy",
+        "TooLarge",
+        "Unavailable",
+    ),
+    "raftq.tasks": ("Change", "Insert", "Modification", "Modified", "Renewed", "Target", "Task"),
+    "raftq.worker": (
+        "Context",
+        "FatalWorker",
+        "MoveError",
+        "RetryError",
+        "StopWorker",
+        "Worker",
+    ),
+}
+_HOME_OF: Final = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AsyncClient",
+    "Change",
+    "Client",
+    "ConnectionLost",
+    "Context",
+    "Denied",
+    "DependencyError",
+    "FatalWorker",
+    "Insert",
+    "InvalidRequest",
+    "MisuseError",
+    "Modification",
+    "Modified",
+    "MoveError",
+    "NotFound",
+    "OutcomeUnknown",
+    "ProtocolError",
+    "RaftqError",
+    "Renewed",
+    "RetryError",
+    "ServerFailure",
+    "StopWorker",
+    "Target",
+    "Task",
+    "TooBusy",
+    "TooLarge",
+    "Unavailable",
+    "Worker",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'raftq' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,167 @@
+"""Calls that survive nodes: several channels, one in use, the next when it fails, until the deadline.
+
+Retries only what is retryable, always with the same bytes and so with the same idempotency key. What it
+decides is the one question that matters: may an earlier try have been done? See ``client/DESIGN.md``.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from raftq.backoff import Backoff
+from raftq.errors import (
+    ConnectionLost,
+    MisuseError,
+    OutcomeUnknown,
+    ProtocolError,
+    RaftqError,
+    TooLarge,
+    Unavailable,
+)
+from raftq.transport.api import Answer, Channel
+from raftq.wire.documents import Document
+from raftq.wire.formats import MalformedError, decode, encode
+
+R = TypeVar("R")
+
+BODY_BYTES_MAX: Final = 4 * 2**20  # what a node accepts unless its flags say otherwise
+
+# After every node has failed once more. An election takes about a second: do not sleep through it.
+ROUND_BACKOFF: Final = Backoff(0.05, 2.0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pacing:
+    """How long to wait for what."""
+
+    try_s: float = 10.0  # one try, beyond what the call itself may wait: then the next node
+    backoff: Backoff = ROUND_BACKOFF
+
+
+class Failover:
+    """A :class:`~raftq.transport.api.Transport` over the channels of a cluster's nodes."""
+
+    def __init__(
+        self,
+        channels: Sequence[Channel],
+        *,
+        pacing: Pacing | None = None,
+        body_bytes_max: int = BODY_BYTES_MAX,
+    ) -> None:
+        self._channels = list(channels)
+        self._current = 0
+        self._pacing = pacing or Pacing()
+        self._body_bytes_max = body_bytes_max
+        self._is_closed = False
+
+    async def call(
+        self,
+        verb: str,
+        document: Document,
+        reply_type: type[R],
+        *,
+        timeout_s: float,
+        wait_s: float = 0.0,
+    ) -> Answer[R]:
+        """Do a call; see :class:`~raftq.transport.api.Transport`."""
+        body = self._body_of(document)
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + timeout_s + wait_s
+        history = _History(getattr(document, "idempotency_key", ""))
+        try_s = self._pacing.try_s + wait_s
+        while True:
+            if self._is_closed:
+                raise history.verdict(MisuseError("the client is closed"))
+            number = self._current
+            try:
+                remaining_s = give_up_at - loop.time()
+                index, answer = await self._channels[number].send(
+                    verb, body, min(try_s, remaining_s)
+                )
+            except RaftqError as error:
+                history.add(error)
+                if not self._is_worth_retrying(error, history):
+                    raise history.verdict(error) from error.__cause__
+                if self._current == number:  # nobody else has moved on meanwhile
+                    self._current = (number + 1) % len(self._channels)
+                await self._pause(error, history, give_up_at)
+            else:
+                return Answer(index, _read(answer, reply_type), history.tries == 0)
+
+    async def close(self) -> None:
+        """Close all channels."""
+        self._is_closed = True
+        for channel in self._channels:
+            await channel.close()
+
+    def _body_of(self, document: Document) -> bytes:
+        body = encode(document, "json")
+        if len(body) > self._body_bytes_max:
+            limit = self._body_bytes_max
+            error = TooLarge(
+                f"the request has {len(body)} bytes; the limit body_bytes_max is {limit}"
+            )
+            error.limit, error.limit_name = limit, "body_bytes_max"
+            raise error
+        return body
+
+    def _is_worth_retrying(self, error: RaftqError, history: "_History") -> bool:
+        if isinstance(error, ProtocolError):  # another address may be a node; one round will tell
+            return history.protocol_errors < len(self._channels)
+        return error.retryable
+
+    async def _pause(self, error: RaftqError, history: "_History", give_up_at: float) -> None:
+        """Wait before the next try, or give up.
+
+        Raises:
+            RaftqError: the deadline has passed, or would during the wait.
+        """
+        pause_s = 0.0
+        if history.tries % len(self._channels) == 0:
+            pause_s = self._pacing.backoff.pause_s(history.tries // len(self._channels) - 1)
+        now = asyncio.get_running_loop().time()
+        if now + pause_s >= give_up_at:
+            raise history.verdict(error) from error
+        if pause_s:
+            await asyncio.sleep(pause_s)
+
+
+class _History:
+    """What the tries of one call have shown so far."""
+
+    __slots__ = ("key", "maybe_done", "protocol_errors", "tries")
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.tries = 0
+        self.protocol_errors = 0
+        self.maybe_done = False
+
+    def add(self, error: RaftqError) -> None:
+        self.tries += 1
+        if isinstance(error, ProtocolError):
+            self.protocol_errors += 1
+        self.maybe_done |= isinstance(error, OutcomeUnknown) or (
+            isinstance(error, ConnectionLost) and error.maybe_done
+        )
+
+    def verdict(self, error: RaftqError) -> RaftqError:
+        """Give the error to raise when ``error`` ended the last try."""
+        if self.key and self.maybe_done and not error.decisive:
+            unknown = OutcomeUnknown(
+                f"it is not known whether the call was done: {error.detail}",
+                idempotency_key=self.key,
+            )
+            unknown.index = error.index
+            return unknown
+        if isinstance(error, OutcomeUnknown) and not self.key:
+            return Unavailable(error.detail)
+        return error
+
+
+def _read(answer: bytes, reply_type: type[R]) -> R:
+    try:
+        return decode(answer, reply_type, "json")
+    except MalformedError as error:
+        raise ProtocolError(f"the answer cannot be read: {error}") from error

@@ -1,0 +1,124 @@
+"""Dialect v1 over HTTP/1.1: one pool of kept connections to one node.
+
+The only module of the client that imports aiohttp, and imported only when an ``http://`` address is used. It
+costs several times what the text protocol does; for places that only HTTP reaches.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote, urlencode
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from raftq.errors import ConnectionLost, MisuseError, ProtocolError, RaftqError, error_of
+from raftq.transport.urls import Address
+from raftq.wire.documents import Problem
+from raftq.wire.formats import MalformedError, decode
+
+CONNECT_S: Final = 3.0  # a node on the same continent answers within one
+CONNECTIONS_MAX: Final = 100  # to one node; further calls wait for one to be free
+_JSON: Final = {"Content-Type": "application/json", "Accept": "application/json"}
+_GATEWAY_STATUSES: Final = frozenset({502, 503, 504})  # of a proxy that reached no node
+
+
+class _Route(NamedTuple):
+    method: str
+    path: str
+    place: Callable[[dict[str, Any]], str] | None  # puts a GET's document into path and query
+
+
+def _in_query(fields: dict[str, Any]) -> str:
+    words = {
+        name: str(value).lower() if isinstance(value, bool) else value
+        for name, value in fields.items()
+    }
+    return f"?{urlencode(words, doseq=True)}" if words else ""
+
+
+def _in_path(fields: dict[str, Any]) -> str:
+    id_ = fields.pop("id")
+    return f"/{quote(id_, safe='')}{_in_query(fields)}"
+
+
+_ROUTES: Final[dict[str, _Route]] = {
+    "claim": _Route("POST", "/v1/claim", None),
+    "modify": _Route("POST", "/v1/modify", None),
+    "renew": _Route("POST", "/v1/renew", None),
+    "forget": _Route("POST", "/v1/forget", None),
+    "configure": _Route("PUT", "/v1/settings", None),
+    "queues": _Route("GET", "/v1/queues", _in_query),
+    "tasks": _Route("GET", "/v1/tasks", _in_query),
+    "task": _Route("GET", "/v1/tasks", _in_path),
+    "settings": _Route("GET", "/v1/settings", _in_query),
+    "time": _Route("GET", "/v1/time", _in_query),
+    "cluster": _Route("GET", "/v1/cluster", _in_query),
+}
+
+
+class HttpChannel:
+    """A :class:`~raftq.transport.api.Channel` to one node's HTTP port."""
+
+    def __init__(self, address: Address, *, connect_s: float = CONNECT_S) -> None:
+        self._base = str(address)
+        self._connect_s = connect_s
+        self._session: aiohttp.ClientSession | None = None
+        self._is_closed = False
+
+    async def send(self, verb: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
+        """Try a call once; see :class:`~raftq.transport.api.Channel`."""
+        method, path, place = _ROUTES[verb]
+        data = body if place is None else None
+        if place is not None:
+            path += place(msgspec.json.decode(body))
+        timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(self._connect_s, timeout_s))
+        try:
+            async with self._opened().request(
+                method,
+                URL(self._base + path, encoded=True),
+                data=data,
+                timeout=timeout,
+                allow_redirects=False,
+            ) as response:
+                answer = await response.read()
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise ConnectionLost(f"{self._base}: {error}") from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            why = str(error) or "no answer in time"
+            raise ConnectionLost(f"{self._base}: {why}", maybe_done=True) from error
+        if response.status == 200 and response.content_type == "application/json":
+            index = response.headers.get("X-Raftq-Index", "")
+            return (int(index) if index.isdecimal() else 0), answer
+        raise self._error_in(response, answer)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        self._is_closed = True
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+            await asyncio.sleep(0)  # aiohttp closes its sockets one turn of the loop later
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._is_closed:
+            raise MisuseError("the client is closed")
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX)
+            self._session = aiohttp.ClientSession(
+                connector=connector, headers=_JSON, cookie_jar=aiohttp.DummyCookieJar()
+            )
+        return self._session
+
+    def _error_in(self, response: aiohttp.ClientResponse, answer: bytes) -> RaftqError:
+        """Make the error that an answer other than a document means."""
+        if response.content_type == "application/problem+json":
+            try:
+                return error_of(decode(answer, Problem, "json"))
+            except MalformedError as error:
+                return ProtocolError(f"{self._base}: a problem that cannot be read: {error}")
+        what = f"{self._base} answered {response.status} {response.content_type}"
+        if response.status in _GATEWAY_STATUSES:
+            return ConnectionLost(what, maybe_done=True)
+        return ProtocolError(f"{what}, which is no answer of raftq")

@@ -1,0 +1,256 @@
+"""The text protocol over TCP: many calls share one connection, and one write per turn of the loop.
+
+Framing is :mod:`raftq.wire.text`. A call costs a future and a dictionary entry; deadlines are kept by one timer
+a connection (``scripts/bench``, client). Knows neither retries nor other nodes.
+"""
+
+import asyncio
+import math
+from typing import Final
+
+from raftq.errors import ConnectionLost, MisuseError, ProtocolError, RaftqError, error_of
+from raftq.transport.urls import Address
+from raftq.wire.codes import CODES
+from raftq.wire.documents import Problem
+from raftq.wire.formats import MalformedError, decode, sniff
+from raftq.wire.text import (
+    CONNECTION_RID,
+    FramingError,
+    Reply,
+    ReplyParser,
+    request_with_body,
+)
+
+CONNECT_S: Final = 3.0  # a node on the same continent answers within one
+SWEEP_S_MIN: Final = 0.02  # how exactly deadlines are kept
+UNSENT_BYTES_MAX: Final = 1024 * 1024  # handed to the socket and not taken: then calls wait
+
+
+class TextChannel:
+    """A :class:`~raftq.transport.api.Channel` to one node's text port."""
+
+    def __init__(self, address: Address, *, connect_s: float = CONNECT_S) -> None:
+        self._address = address
+        self._connect_s = connect_s
+        self._connection: _Connection | None = None
+        self._connecting: asyncio.Task[_Connection] | None = None
+        self._is_closed = False
+
+    async def send(self, verb: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
+        """Try a call once; see :class:`~raftq.transport.api.Channel`."""
+        connection = self._connection
+        if connection is None or connection.is_over:
+            connection = await self._connect()
+        while connection.writable is not None:
+            await asyncio.shield(connection.writable)
+        reply = await connection.request(verb, body, timeout_s)
+        if reply.word == "ok":
+            return (int(reply.text) if reply.text.isdecimal() else 0), reply.body
+        raise _error_in(reply)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        self._is_closed = True
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.wait({self._connecting})
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def _connect(self) -> "_Connection":
+        """Connect once, however many calls ask for it; a call that is cancelled leaves the others be."""
+        if self._is_closed:
+            raise MisuseError("the client is closed")
+        if self._connecting is None:
+            self._connecting = asyncio.get_running_loop().create_task(self._open())
+            self._connecting.add_done_callback(_mark_retrieved)  # all who asked may be gone
+        connecting = self._connecting
+        try:
+            return await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            if connecting.cancelled():
+                raise MisuseError("the client is closed") from None
+            raise
+
+    async def _open(self) -> "_Connection":
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._connect_s):
+                _, connection = await loop.create_connection(
+                    lambda: _Connection(str(self._address)), self._address.host, self._address.port
+                )
+        except TimeoutError as error:
+            raise ConnectionLost(f"{self._address} did not accept a connection in time") from error
+        except OSError as error:
+            raise ConnectionLost(f"{self._address}: {error.strerror or error}") from error
+        finally:
+            self._connecting = None
+        self._connection = connection
+        return connection
+
+
+class _Connection(asyncio.Protocol):
+    """One TCP connection and the calls in flight on it."""
+
+    def __init__(self, name: str) -> None:
+        self.is_over = False
+        self.writable: asyncio.Future[None] | None = None  # while the socket takes no more
+        self._name = name
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport
+        self._parser = ReplyParser()
+        self._pending: dict[int, tuple[asyncio.Future[Reply], float, float]] = {}
+        self._outbox: list[bytes] = []
+        self._first_unsent = 0  # rid of the outbox's first request
+        self._next_rid = 1
+        self._answered = 0
+        self._last_heard_at = self._loop.time()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._sweep_at = math.inf
+        self._ended = self._loop.create_future()
+        self._why = "the connection ended"
+
+    def request(self, verb: str, body: bytes, timeout_s: float) -> asyncio.Future[Reply]:
+        """Send a call; its future gets the reply, or a ConnectionLost."""
+        loop = self._loop
+        future: asyncio.Future[Reply] = loop.create_future()
+        if self.is_over:
+            future.set_exception(ConnectionLost(f"{self._name}: {self._why}"))
+            return future
+        rid = self._next_rid
+        self._next_rid = rid + 1
+        now = loop.time()
+        expires_at = now + timeout_s
+        self._pending[rid] = (future, now, expires_at)
+        if not self._outbox:
+            self._first_unsent = rid
+            loop.call_soon(self._flush)
+        self._outbox.append(request_with_body(rid, "call", verb, body))
+        if expires_at < self._sweep_at:
+            self._schedule_sweep(expires_at)
+        return future
+
+    async def close(self) -> None:
+        """End the connection; what is in flight fails."""
+        if not self.is_over:
+            self._why = "the client was closed"
+            self._transport.abort()
+        await self._ended
+
+    # --- asyncio.Protocol ---------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=UNSENT_BYTES_MAX)
+
+    def data_received(self, data: bytes) -> None:
+        """Answer the calls whose replies are complete."""
+        self._last_heard_at = self._loop.time()
+        try:
+            replies = self._parser.feed(data)
+        except FramingError as error:
+            self._abort(str(error), is_garbage=True)
+            return
+        pending = self._pending
+        for reply in replies:
+            found = pending.pop(reply.rid, None)
+            if found is not None:
+                self._answered += 1
+                if not found[0].done():
+                    found[0].set_result(reply)
+            elif reply.rid == CONNECTION_RID:
+                self._why = reply.text
+
+    def pause_writing(self) -> None:
+        """Hold new calls back: the socket takes no more."""
+        self.writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        """Let calls go on."""
+        if self.writable is not None and not self.writable.done():
+            self.writable.set_result(None)
+        self.writable = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Fail what is in flight; what was not written yet is certainly not done."""
+        if exc is not None:
+            self._why = str(exc)
+        self._end(is_garbage=False)
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        outbox, self._outbox = self._outbox, []
+        if outbox and not self._transport.is_closing():
+            self._transport.write(b"".join(outbox))
+
+    def _abort(self, why: str, *, is_garbage: bool = False) -> None:
+        self._why = why
+        self._end(is_garbage=is_garbage)
+        self._transport.abort()
+
+    def _end(self, *, is_garbage: bool) -> None:
+        """Fail all calls in flight. Idempotent."""
+        self.is_over = True
+        self.resume_writing()
+        if self._sweep is not None:
+            self._sweep.cancel()
+        detail = f"{self._name}: {self._why}"
+        unsent_from = self._first_unsent if self._outbox else self._next_rid
+        pending, self._pending = self._pending, {}
+        for rid, (future, _, _) in pending.items():
+            if future.done():
+                continue
+            if is_garbage and not self._answered:
+                future.set_exception(ProtocolError(detail))
+            else:
+                future.set_exception(ConnectionLost(detail, maybe_done=rid < unsent_from))
+
+    def _schedule_sweep(self, at: float) -> None:
+        if self._sweep is not None:
+            self._sweep.cancel()
+        self._sweep_at = at
+        self._sweep = self._loop.call_at(at, self._expire)
+
+    def _expire(self) -> None:
+        """Fail the calls that were not answered in time; leave a node that has gone silent."""
+        self._sweep, self._sweep_at = None, math.inf
+        now = self._loop.time()
+        late = [rid for rid, (_, _, expires_at) in self._pending.items() if expires_at <= now]
+        for rid in late:
+            future, sent_at, _ = self._pending.pop(rid)
+            if not future.done():
+                error = ConnectionLost(f"{self._name}: no answer in time", maybe_done=True)
+                future.set_exception(error)
+            if self._last_heard_at < sent_at:
+                self._abort("the node has gone silent")
+        if self._pending:
+            soonest = min(expires_at for _, _, expires_at in self._pending.values())
+            self._schedule_sweep(max(soonest, now + SWEEP_S_MIN))
+
+
+def _mark_retrieved(connecting: asyncio.Task[_Connection]) -> None:
+    if not connecting.cancelled():
+        connecting.exception()
+
+
+def _error_in(reply: Reply) -> RaftqError:
+    """Make the error that a reply other than ``ok`` means."""
+    if reply.word == "error":
+        return ProtocolError(f"the node says: {reply.text}")
+    if reply.word != "fail":
+        return ProtocolError(f"a reply {reply.word!r} to a call")
+    try:
+        return error_of(decode(reply.body, Problem, sniff(reply.body)))
+    except MalformedError:
+        code = CODES.get(reply.text, CODES["internal"])
+        return error_of(
+            Problem(
+                type="", title=code.title, status=code.status, detail=code.title,
+                code=code.name, retryable=code.retryable,
+            )
+        )  # fmt: skip

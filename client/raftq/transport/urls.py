@@ -1,0 +1,75 @@
+"""Addresses: ``raftq://HOST:PORT[,HOST:PORT…]`` and ``http://HOST:PORT[,…]``."""
+
+import os
+from typing import Final, NamedTuple
+
+from raftq.errors import InvalidRequest
+
+DEFAULT_URL: Final = "raftq://127.0.0.1:7979"
+URL_VARIABLE: Final = "RAFTQ_URL"
+ADDRESSES_MAX: Final = 64  # a cluster has a handful of nodes; more is a mistake
+_PORTS: Final = {"raftq": 7979, "http": 7677}  # where none is given
+
+
+class Address(NamedTuple):
+    """Where one node listens."""
+
+    scheme: str  # raftq or http
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+def parse_urls(urls: str | None) -> list[Address]:
+    """Read addresses, in order; without any, those of ``RAFTQ_URL``, or the default.
+
+    ``raftq://a:1,b:2`` and ``raftq://a:1,raftq://b:2`` mean the same. IPv6 hosts stand in brackets.
+
+    Raises:
+        InvalidRequest: it says no such addresses.
+    """
+    text = urls or os.environ.get(URL_VARIABLE) or DEFAULT_URL
+    addresses: list[Address] = []
+    scheme = ""
+    for part in text.split(","):
+        head, separator, rest = part.strip().partition("://")
+        if separator:
+            scheme = head
+        address = _parse(scheme, (rest if separator else head).rstrip("/"), text)
+        if address not in addresses:
+            addresses.append(address)
+    if len({address.scheme for address in addresses}) > 1:
+        raise _bad(text, "all addresses of a client have one scheme")
+    if len(addresses) > ADDRESSES_MAX:
+        raise _bad(text, f"more than {ADDRESSES_MAX} addresses")
+    return addresses
+
+
+def _parse(scheme: str, place: str, text: str) -> Address:
+    if scheme not in _PORTS:
+        raise _bad(text, "it begins with neither raftq:// nor http://")
+    host, port = _split(place)
+    bare_ipv6 = ":" in host and not place.startswith("[")
+    if not host or bare_ipv6 or any(char in " /?#@" or not char.isprintable() for char in host):
+        raise _bad(text, "an address is HOST:PORT")
+    if not port:
+        return Address(scheme, host, _PORTS[scheme])
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
+        raise _bad(text, f"{port!r} is no port")
+    return Address(scheme, host, int(port))
+
+
+def _split(place: str) -> tuple[str, str]:
+    """Give host and port ("" if there is none)."""
+    if place.startswith("["):
+        host, _, rest = place[1:].partition("]")
+        return host, rest.removeprefix(":")
+    host, _, port = place.rpartition(":") if ":" in place else (place, "", "")
+    return host, port
+
+
+def _bad(text: str, why: str) -> InvalidRequest:
+    return InvalidRequest(f"{text!r} is no raftq URL: {why}")
