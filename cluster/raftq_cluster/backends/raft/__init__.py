@@ -1,0 +1,1 @@
+"""Tasks in a state machine that Raft replicates. See ``DESIGN.md`` in this directory."""

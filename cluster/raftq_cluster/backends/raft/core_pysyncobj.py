@@ -1,0 +1,442 @@
+"""PySyncObj's Raft core behind an interface of ours: the only module that imports pysyncobj.
+
+What is used of the library: the election trigger, the vote rules, the commit count and the step-down
+timer. What is replaced, by overriding private methods of the pinned version, is named in ``OVERRIDES``
+and ``FIELDS``: the log, the commit index (which waits for our disk), leadership (which waits for
+our vote to be on disk), sending, applying, proposing, compaction. ``selftest.verify`` refuses to run on
+a library whose sources differ from those that these hooks were written against.
+
+It knows nothing of tasks, files or the event loop: ``Shell`` says what it asks of its owner.
+"""
+
+import hashlib
+from collections.abc import Callable
+from importlib import metadata
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+
+from pysyncobj import config, journal, node, poller, syncobj, transport
+from pysyncobj.config import SyncObjConf
+from pysyncobj.node import Node
+from pysyncobj.syncobj import SyncObj
+from pysyncobj.transport import Transport
+
+from raftq_cluster.backends.raft.selftest import Library
+
+NOOP: Final = b"\x01"  # what the library appends when a leadership begins
+FOLLOWER: Final = "follower"
+CANDIDATE: Final = "candidate"
+LEADER: Final = "leader"
+_ROLES: Final = (FOLLOWER, CANDIDATE, LEADER)  # in the order of the library's numbers
+
+# Every private name that is touched, once: ours -> the library's.
+OVERRIDES: Final = {
+    "send_append_entries": "_SyncObj__sendAppendEntries",
+    "may_elect": "_SyncObj__connectedToAnyone",
+    "on_become_leader": "_SyncObj__onBecomeLeader",
+    "apply_log_entries": "_SyncObj__applyLogEntries",
+    "take_proposals": "_checkCommandsToApply",
+    "try_log_compaction": "_SyncObj__tryLogCompaction",
+    "generate_timeout": "_SyncObj__generateRaftTimeout",
+}
+FIELDS: Final = {
+    "term": "_SyncObj__raftCurrentTerm",
+    "state": "_SyncObj__raftState",
+    "leader": "_SyncObj__raftLeader",
+    "commit_index": "_SyncObj__raftCommitIndex",
+    "last_applied": "_SyncObj__raftLastApplied",
+    "election_deadline": "_SyncObj__raftElectionDeadline",
+    "next_append_time": "_SyncObj__newAppendEntriesTime",
+    "noop_index": "_SyncObj__noopIDx",
+    "serializer": "_SyncObj__serializer",
+    "need_load_dump": "_SyncObj__needLoadDumpFile",
+}
+GLOBALS: Final = ("createJournal", "createPoller", "monotonicTime")  # of pysyncobj.syncobj
+
+_Entry: TypeAlias = tuple[bytes, int, int]  # (command, index, term): the library's form
+
+
+class Log(Protocol):
+    """The log and the vote, as the core writes and reads them. Writes are not durable at once.
+
+    Entries have consecutive indexes behind a base ``(index, term)``, which is committed by
+    definition: it is in a snapshot, or it is 0 of term 0, the empty past.
+    """
+
+    @property
+    def base_index(self) -> int:
+        """Index of the base."""
+        ...
+
+    @property
+    def base_term(self) -> int:
+        """Term of the base."""
+        ...
+
+    @property
+    def last_index(self) -> int:
+        """Index of the last entry, or of the base."""
+        ...
+
+    @property
+    def last_term(self) -> int:
+        """Term of the last entry, or of the base."""
+        ...
+
+    @property
+    def durable_index(self) -> int:
+        """Index up to which the log is known to be on disk."""
+        ...
+
+    @property
+    def term(self) -> int:
+        """The term entered last."""
+        ...
+
+    @property
+    def voted_for(self) -> str | None:
+        """The vote in that term."""
+        ...
+
+    @property
+    def vote_is_durable(self) -> bool:
+        """Whether that term and vote are on disk."""
+        ...
+
+    def entries(self, start: int, stop: int) -> list[tuple[int, bytes]]:
+        """``(term, command)`` of ``start <= index < stop``; those beyond the end are left out."""
+        ...
+
+    def append(self, term: int, command: bytes) -> int:
+        """Append an entry and give its index."""
+        ...
+
+    def truncate_from(self, index: int) -> None:
+        """Drop the entries from this index on."""
+        ...
+
+    def set_vote(self, term: int, voted_for: str | None) -> None:
+        """Enter a term, having voted for a node or nobody."""
+        ...
+
+
+class Shell(Protocol):
+    """What the core asks of its owner, always from within ``tick`` or ``finish_election``."""
+
+    def may_elect(self) -> bool:
+        """Say whether to stand for election now that the deadline has passed."""
+        ...
+
+    def replicate(self) -> None:
+        """Send to every peer what it lacks, or a heartbeat."""
+        ...
+
+    def send(self, peer: str, message: dict[str, Any]) -> None:
+        """Send a message of the core's own."""
+        ...
+
+    def apply(self, applied: int, commit: int) -> int:
+        """Apply entries after ``applied``, at most to ``commit``; gives the last applied.
+
+        Must not raise.
+        """
+        ...
+
+    def propose(self) -> None:
+        """Append what waits to be proposed, if this node leads."""
+        ...
+
+
+class Timing(NamedTuple):
+    """Seconds. ``election_min_s`` must be more than three heartbeats (the library's rule)."""
+
+    election_min_s: float = 0.5
+    election_max_s: float = 1.0
+    heartbeat_s: float = 0.1
+    step_down_s: float = 1.0  # a leader that no majority has answered for so long steps down
+
+
+class RaftCore:
+    """One node's Raft core. Single-threaded; time passes only in ``tick``.
+
+    ``monotonic`` gives seconds, ``random`` a float in [0, 1): the core has no other time or chance.
+    The log stands where the state machine does (at its base), or holds what follows.
+    """
+
+    def __init__(
+        self,
+        node_id: str,
+        log: Log,
+        shell: Shell,
+        *,
+        timing: Timing,
+        monotonic: Callable[[], float],
+        random: Callable[[], float],
+    ) -> None:
+        self._log = log
+        self._monotonic = monotonic
+        self._enter()
+        with _Globals(_LogFace(log)):
+            self._sync = _Hooked(node_id, shell, log, _conf(timing), random)
+
+    def tick(self) -> None:
+        """Run the election timer, count commits, apply, send, take proposals, in this order."""
+        self._enter()
+        self._sync.doTick(0)
+
+    def append(self, command: bytes) -> int:
+        """Append a command to the leader's log and give its index; raises what the log raises."""
+        assert self.role == LEADER
+        return self._log.append(self.term, command)
+
+    def finish_election(self) -> None:
+        """Begin a leadership that waited for the vote to be on disk, if there is one."""
+        self._enter()
+        self._sync.finish_election()
+
+    def elect_now(self) -> None:
+        """Let the next tick stand for election without waiting for the timeout."""
+        setattr(self._sync, FIELDS["election_deadline"], 0)
+
+    def resume_at(self, index: int) -> None:
+        """Tell that the state machine stands at ``index``, which is committed."""
+        setattr(self._sync, FIELDS["last_applied"], index)
+        self._sync.commit_index = index  # whatever is known of the disk: a snapshot holds it
+
+    def due_in_s(self) -> float:
+        """Seconds until a tick has something to do by itself: an election, or a heartbeat."""
+        name = "next_append_time" if self.role == LEADER else "election_deadline"
+        due: float = getattr(self._sync, FIELDS[name])
+        return due - self._monotonic()
+
+    def _enter(self) -> None:
+        # One process may run several nodes, each with a clock of its own (tests do).
+        syncobj.monotonicTime = self._monotonic
+
+    @property
+    def role(self) -> str:
+        """``follower``, ``candidate`` or ``leader``."""
+        return _ROLES[_state(self._sync)]
+
+    @property
+    def term(self) -> int:
+        """The current term."""
+        return _term(self._sync)
+
+    @property
+    def leader(self) -> str:
+        """Id of the leader of this term, "" while none is known."""
+        leader = _leader(self._sync)
+        return "" if leader is None else leader.id
+
+    @property
+    def last_applied(self) -> int:
+        """Index of the last applied entry."""
+        return _last_applied(self._sync)
+
+    @property
+    def commit_index(self) -> int:
+        """Index up to which entries are known to be committed, and on this disk."""
+        return self._sync.commit_index
+
+    @property
+    def noop_index(self) -> int:
+        """Index of the no-op that began the latest leadership of this node, 0 if there was none."""
+        return _noop_index(self._sync) or 0
+
+
+_state: Final[Callable[[Any], int]] = attrgetter(FIELDS["state"])
+_term: Final[Callable[[Any], int]] = attrgetter(FIELDS["term"])
+_leader: Final[Callable[[Any], Any]] = attrgetter(FIELDS["leader"])
+_last_applied: Final[Callable[[Any], int]] = attrgetter(FIELDS["last_applied"])
+_noop_index: Final[Callable[[Any], int | None]] = attrgetter(FIELDS["noop_index"])
+
+
+class _Hooked(SyncObj):  # type: ignore[misc] # the library has no types
+    """The library's node with the parts of ``OVERRIDES`` replaced (below the class)."""
+
+    def __init__(
+        self, node_id: str, shell: Shell, log: Log, conf: SyncObjConf, random: Callable[[], float]
+    ) -> None:
+        self.commit_index = 0
+        self._shell = shell
+        self._log = log
+        self._random = random
+        self._elected_term = 0  # of a won election whose vote is not on disk yet
+        super().__init__(Node(node_id), [], conf, transport=_Exits(shell))
+        setattr(self, FIELDS["serializer"], _Unreachable())
+        setattr(self, FIELDS["need_load_dump"], False)
+
+    def set_commit_index(self, index: int) -> None:
+        """Take nothing for committed before it is on this disk; and commits are for good."""
+        self.commit_index = max(self.commit_index, min(index, self._log.durable_index))
+
+    def send_append_entries(self) -> None:
+        due = syncobj.monotonicTime() + self.conf.appendEntriesPeriod
+        setattr(self, FIELDS["next_append_time"], due)
+        self._shell.replicate()
+
+    def may_elect(self) -> bool:
+        return not self._is_elected() and self._shell.may_elect()
+
+    def on_become_leader(self) -> None:
+        if not self._log.vote_is_durable:
+            # A leader whose vote is lost in a power cut could lead the same term a second time.
+            self._elected_term = _term(self)
+            return
+        self._elected_term = 0
+        _begin_leadership(self)
+
+    def finish_election(self) -> None:
+        """Begin the deferred leadership, if this node is still a candidate in that term."""
+        if self._is_elected():
+            self.on_become_leader()
+
+    def _is_elected(self) -> bool:
+        return self._elected_term == _term(self) and _ROLES[_state(self)] == CANDIDATE
+
+    def apply_log_entries(self) -> bool:
+        before = _last_applied(self)
+        after = self._shell.apply(before, self.commit_index)
+        setattr(self, FIELDS["last_applied"], after)
+        return after > before
+
+    def take_proposals(self) -> None:
+        self._shell.propose()
+
+    def try_log_compaction(self) -> None:
+        """Compact nothing: the owner takes snapshots."""
+
+    def generate_timeout(self) -> float:
+        low, high = self.conf.raftMinTimeout, self.conf.raftMaxTimeout
+        return float(low + (high - low) * self._random())
+
+
+_begin_leadership: Final = getattr(SyncObj, OVERRIDES["on_become_leader"])
+for _ours, _theirs in OVERRIDES.items():
+    setattr(_Hooked, _theirs, getattr(_Hooked, _ours))
+# A data descriptor wins over the instance attribute that the library assigns.
+setattr(
+    _Hooked,
+    FIELDS["commit_index"],
+    property(lambda self: self.commit_index, _Hooked.set_commit_index),
+)
+
+
+class _LogFace(journal.Journal):  # type: ignore[misc] # the library has no types
+    """Our log under the library's method names, by position: the base is entry 0."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def __len__(self) -> int:
+        return self._log.last_index - self._log.base_index + 1
+
+    def __getitem__(self, item: int | slice) -> _Entry | list[_Entry]:
+        log = self._log
+        if item == -1:
+            return b"", log.last_index, log.last_term
+        if item == 0:
+            return b"", log.base_index, log.base_term
+        assert isinstance(item, slice)
+        start, stop, _ = item.indices(len(self))
+        found = [(b"", log.base_index, log.base_term)] if start == 0 < stop else []
+        first = log.base_index + max(start, 1)
+        rows = log.entries(first, log.base_index + stop)
+        return found + [(command, first + i, term) for i, (term, command) in enumerate(rows)]
+
+    def add(self, command: bytes, index: int, term: int) -> None:
+        assert index == self._log.last_index + 1
+        self._log.append(term, command)
+
+    def deleteEntriesFrom(self, position: int) -> None:  # noqa: N802 - the library's name
+        self._log.truncate_from(self._log.base_index + position)
+
+    def getRaftCommitIndex(self) -> int:  # noqa: N802 - the library's name
+        return self._log.base_index
+
+    def setRaftCommitIndex(self, index: int) -> None:  # noqa: N802 - the library's name
+        """Keep nothing: Raft does not need it, and a kept one may promise what the disk lost."""
+
+    def setCurrentTerm(self, term: int, voted_for: str | None) -> None:  # noqa: N802 - the library's
+        self._log.set_vote(term, voted_for)
+
+    def getCurrentTerm(self) -> int:  # noqa: N802 - the library's name
+        return self._log.term
+
+    def getVotedForNodeId(self) -> str | None:  # noqa: N802 - the library's name
+        return self._log.voted_for
+
+
+class _Exits(Transport):  # type: ignore[misc] # the library has no types
+    """The library's only way out. Its own TCP transport unpickles what reaches it: never made here."""
+
+    def __init__(self, shell: Shell) -> None:
+        super().__init__(None, None, [])
+        self._shell = shell
+
+    def send(self, node: Node, message: dict[str, Any]) -> bool:
+        self._shell.send(node.id, message)
+        return True
+
+
+class _IdlePoller:
+    """Stands in for the library's epoll: the event loop polls."""
+
+    def poll(self, seconds: float) -> None:
+        """Wait for nothing."""
+
+
+class _Unreachable:
+    """Stands in for the library's snapshot files, which lose data; nothing may reach it."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"the library's serializer was asked for {name}")
+
+
+class _Globals:
+    """Give the library our log and poller while it constructs: it takes them from module globals."""
+
+    def __init__(self, face: _LogFace) -> None:
+        self._ours = {
+            "createJournal": lambda _file: face,
+            "createPoller": lambda _kind: _IdlePoller(),
+        }
+        self._theirs = {name: getattr(syncobj, name) for name in self._ours}
+
+    def __enter__(self) -> None:
+        vars(syncobj).update(self._ours)
+
+    def __exit__(self, *_exception: object) -> None:
+        vars(syncobj).update(self._theirs)
+
+
+def _conf(timing: Timing) -> SyncObjConf:
+    return SyncObjConf(
+        autoTick=False,
+        dynamicMembershipChange=False,
+        commandsWaitLeader=False,
+        raftMinTimeout=timing.election_min_s,
+        raftMaxTimeout=timing.election_max_s,
+        appendEntriesPeriod=timing.heartbeat_s,
+        leaderFallbackTimeout=timing.step_down_s,
+    )
+
+
+def installed_library() -> Library:
+    """Describe the library that would run."""
+    used = (syncobj, journal, transport, node, config, poller)
+    return Library(
+        version=metadata.version("pysyncobj"),
+        digests={module.__name__: _digest(module.__file__) for module in used},
+        names=frozenset(dir(SyncObj)) | frozenset(SyncObj.__init__.__code__.co_names),
+        module_names=frozenset(vars(syncobj)),
+    )
+
+
+def _digest(path: str | None) -> str:
+    try:
+        return hashlib.sha256(Path(path or "").read_bytes()).hexdigest()
+    except OSError:
+        return "unreadable"

@@ -1,0 +1,187 @@
+"""Everything that is open while a node runs, opened from the disk up and closed from the engine down.
+
+Wires the modules of this package; decides nothing about log, time or tasks.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random, SystemRandom
+from typing import Final, NamedTuple
+
+from raftq_cluster.backends.raft import core_pysyncobj
+from raftq_cluster.backends.raft.commands import Member
+from raftq_cluster.backends.raft.disk import StoreDisk
+from raftq_cluster.backends.raft.engine import Engine, StoppedError, Surroundings
+from raftq_cluster.backends.raft.log_clock import LogClock
+from raftq_cluster.backends.raft.recovery import Recovered, recover
+from raftq_cluster.backends.raft.selftest import verify
+from raftq_cluster.backends.raft.storage.data_dir import DataDir, Identity
+from raftq_cluster.backends.raft.storage.errors import StorageError
+from raftq_cluster.backends.raft.storage.files import DiskFiles, Files
+from raftq_cluster.backends.raft.storage.segments import SEGMENT_BYTES
+from raftq_cluster.backends.raft.storage.store import Store
+from raftq_cluster.backends.raft.storage.syncer import Runner, ThreadRunner
+from raftq_cluster.backends.raft.upkeep import Bounds, Upkeep
+from raftq_cluster.config import StartError
+
+# What was submitted is finished in this time when the node stops, or its outcome is unknown.
+DRAIN_S: Final = 10.0
+UPKEEP_S: Final = 1.0
+_ID_BITS: Final = 32  # of made-up ids: eight hexadecimal digits
+
+
+def thread_runner() -> Runner:
+    """The sync thread of the running loop."""
+    return ThreadRunner(asyncio.get_running_loop(), "raft-sync")
+
+
+def _random() -> Random:
+    # Entry seeds choose tasks and guard nothing; they must only differ between nodes and starts.
+    return Random(SystemRandom().getrandbits(256))  # noqa: S311
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outside:
+    """What a node takes from outside: disk, threads, time, chance. Tests give others."""
+
+    files: Files = field(default_factory=DiskFiles)
+    runner: Callable[[], Runner] = thread_runner
+    clock: LogClock = field(default_factory=LogClock)
+    random: Random = field(default_factory=_random)
+    bounds: Bounds = Bounds()  # noqa: RUF009 - an immutable tuple
+    segment_bytes: int = SEGMENT_BYTES
+
+
+class _Files(NamedTuple):
+    """What is open on disk."""
+
+    data_dir: DataDir
+    identity: Identity
+    store: Store
+    recovered: Recovered
+
+
+class Running:
+    """One node at work. Made by ``open``.
+
+    ``replica`` and ``engine`` may be asked after ``close`` too: they stand still then.
+    """
+
+    def __init__(self, files: _Files, outside: Outside, on_fatal: Callable[[str], None]) -> None:
+        self.identity = files.identity
+        self.replica = files.recovered.replica
+        self._files = files
+        self._on_fatal = on_fatal
+        self._runner = outside.runner()
+        surroundings = Surroundings(clock=outside.clock, random=outside.random)
+        disk = StoreDisk(files.store, self._runner)
+        node_id = files.identity.node_id
+        self.engine = Engine(node_id, disk, self.replica, self, surroundings)
+        self._upkeep = Upkeep(
+            files.store,
+            self.replica,
+            self.engine.fail,
+            last_bytes=files.recovered.snapshot_bytes,
+            bounds=outside.bounds,
+        )
+        self._failure = ""
+        self._is_started = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    @classmethod
+    async def open(
+        cls, directory: Path, node_id: str, outside: Outside, on_fatal: Callable[[str], None]
+    ) -> "Running":
+        """Open the directory, load the state, and serve when everything in the log is applied.
+
+        Raises:
+            StartError: anything that the operator has to know.
+        """
+        names = (*core_pysyncobj.OVERRIDES.values(), *core_pysyncobj.FIELDS.values())
+        verify(core_pysyncobj.installed_library(), names, core_pysyncobj.GLOBALS)
+        try:
+            files = await asyncio.to_thread(_open_files, directory, node_id, outside)
+        except StorageError as error:
+            raise StartError(str(error)) from error
+        running = cls(files, outside, on_fatal)
+        try:
+            await running._serve()
+        except BaseException:
+            await running.close(0.0)
+            raise
+        return running
+
+    async def _serve(self) -> None:
+        self.engine.start()
+        self._each_second()
+        try:
+            await self.engine.read_barrier()
+        except StoppedError as error:
+            raise StartError(str(error)) from error
+        self._is_started = True
+
+    async def close(self, drain_s: float = DRAIN_S) -> None:
+        """Finish what is under way, tell the rest, and give everything back. Call it once."""
+        is_drained = await self.engine.drain(drain_s)
+        self.engine.stop("the node has stopped" if is_drained else "the node had to stop")
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._upkeep.close()
+        self._runner.close()
+        await asyncio.to_thread(self._files.store.close)
+        self._files.data_dir.close()
+
+    # --- for the engine (Owner) ---------------------------------------------------------------
+
+    def applied(self) -> None:
+        """Take a snapshot if it is time."""
+        self._upkeep.consider()
+
+    def failed(self, sentence: str) -> None:
+        """Tell whoever runs the node; a node that is still starting tells by its StartError."""
+        if self._is_started:
+            self._on_fatal(sentence)
+
+    def _each_second(self) -> None:
+        self._upkeep.each_second()
+        self._timer = asyncio.get_running_loop().call_later(UPKEEP_S, self._each_second)
+
+
+def _open_files(directory: Path, node_id: str, outside: Outside) -> _Files:
+    """Open and load everything; blocks. On an error, everything is given back."""
+    with ExitStack() as opened:
+        data_dir = DataDir.open(outside.files, directory)
+        opened.callback(data_dir.close)
+        identity = _identity(data_dir.identity, node_id, outside.random)
+        data_dir.establish(identity)
+        store = Store.open(
+            outside.files, directory, identity.seed, segment_bytes=outside.segment_bytes
+        )
+        opened.callback(store.close)
+        recovered = recover(store, (Member(identity.node_id, "", voter=True),))
+        _check_members(recovered.members, identity.node_id)
+        opened.pop_all()
+    return _Files(data_dir, identity, store, recovered)
+
+
+def _identity(kept: Identity | None, node_id: str, random: Random) -> Identity:
+    """The identity that a directory must have, or gets."""
+    if kept is None:
+        # A made-up name is never used twice: a node with an empty disk under an old name could
+        # vote against what it has promised.
+        made_up = f"n{random.getrandbits(_ID_BITS):08x}"
+        cluster_id = f"{random.getrandbits(2 * _ID_BITS):016x}"
+        return Identity(cluster_id=cluster_id, node_id=node_id or made_up)
+    return Identity(cluster_id=kept.cluster_id, node_id=node_id or kept.node_id)
+
+
+def _check_members(members: tuple[Member, ...], node_id: str) -> None:
+    others = [member.id for member in members if member.id != node_id]
+    if others or not members[0].voter:
+        raise StartError(
+            f"node {node_id} is a member of a cluster with {', '.join(others)},"
+            " and a node of this version runs alone"
+        )

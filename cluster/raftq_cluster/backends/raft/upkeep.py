@@ -1,0 +1,187 @@
+"""Looking after the disk: when and how snapshots are taken, and what is then forgotten of the log.
+
+A snapshot is begun when the log since the last one is as large as that snapshot was, and at least
+``Bounds.bytes_between_min``: so taking snapshots at most doubles what is written, and a restart replays no more
+than that. It is taken on the event loop in slices of some hundred records, between which requests have
+their turn, and written to disk by another thread. Nothing waits for it. Afterwards the log is cut, but
+for the newest entries. A node that stops takes none: it starts the same way after a stop and after a crash.
+
+Once a second, what the disk need not keep any more is removed, and an idle log notes how far it is
+synced. Knows nothing of Raft's rounds.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final, NamedTuple
+
+from raftq_cluster.backends.raft.commands import encode_members
+from raftq_cluster.backends.raft.replica import Replica
+from raftq_cluster.backends.raft.storage.errors import StorageError, StorageFullError
+from raftq_cluster.backends.raft.storage.snapshots import SnapshotWriter
+from raftq_cluster.backends.raft.storage.store import Store
+from raftq_cluster.codec.snapshots import encode_chunk
+from raftq_cluster.core.snapshot import Record, Snapshot
+
+_log: Final = logging.getLogger(__name__)
+
+# Small entries cost memory of their own, some 200 bytes each: a snapshot is due after so many.
+ENTRIES_BETWEEN_MAX: Final = 200_000
+# Records are taken in slices that hold the loop for well under 5 ms: by count and by bytes.
+SLICE_RECORDS: Final = 200
+SLICE_BYTES: Final = 1 << 20
+# Written bytes are put on disk in portions, so that the last sync does not delay those of the log.
+SYNC_BYTES: Final = 8 << 20
+# After a snapshot that found the disk full, the next one waits.
+RETRY_S: Final = 30.0
+
+
+class Bounds(NamedTuple):
+    """How much log there may be. Entries are kept so that a follower that was away needs no snapshot."""
+
+    bytes_between_min: int = 32 << 20  # some 600,000 small operations: they replay in 2 to 3 s
+    entries_kept: int = 1_000
+    bytes_kept: int = 8 << 20  # of these entries: they are held in memory
+
+
+class Upkeep:
+    """Takes the snapshots of one replica, one at a time, and cuts its log.
+
+    ``fail`` is told a sentence when the disk fails, or the state cannot be written: stop the node.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        replica: Replica,
+        fail: Callable[[str], None],
+        *,
+        last_bytes: int,
+        bounds: Bounds,
+    ) -> None:
+        self._store = store
+        self._journal = store.journal
+        self._replica = replica
+        self._fail = fail
+        self._last_bytes = last_bytes
+        self._bounds = bounds
+        self._kept_bytes = 0  # of entries that the last snapshot holds already
+        self._seen_number = store.last_number
+        self._last_index = replica.index
+        self._not_before_s = 0.0
+        self._task: asyncio.Task[None] | None = None
+        self._is_closing = False
+
+    def consider(self) -> None:
+        """Begin a snapshot if it is time. Cheap: called after every round that applied entries."""
+        if self._task is None and self._is_due():
+            self._task = asyncio.create_task(self._guard(self._take()), name="raft snapshot")
+
+    def each_second(self) -> None:
+        """Remove what is not needed, and let an idle log note how far it is synced."""
+        number = self._store.last_number
+        if number == self._seen_number:
+            self._journal.mark()
+        self._seen_number = number
+        if self._task is None and not self._is_closing:
+            job = self._journal.collect()
+            if job is not None:
+                self._task = asyncio.create_task(self._guard(asyncio.to_thread(job)))
+
+    async def close(self) -> None:
+        """Finish; a snapshot that is being taken is given up at its next slice. Idempotent."""
+        self._is_closing = True
+        if self._task is not None:
+            await self._task
+
+    def _is_due(self) -> bool:
+        journal = self._journal
+        if self._replica.index - self._last_index < ENTRIES_BETWEEN_MAX:
+            bound = max(self._bounds.bytes_between_min, self._last_bytes)
+            if journal.data_bytes - self._kept_bytes < bound:
+                return False
+        is_new = self._replica.index > self._last_index
+        return is_new and not self._is_closing and time.monotonic() >= self._not_before_s
+
+    async def _guard(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except StorageFullError as error:
+            self._not_before_s = time.monotonic() + RETRY_S
+            _log.warning("no space for a snapshot; the next attempt is in %d s: %s", RETRY_S, error)
+        except StorageError as error:
+            self._fail(str(error))
+        except Exception as error:  # noqa: BLE001 - a state that cannot be written cannot be trusted either
+            _log.exception("taking a snapshot has failed")
+            self._fail(f"the state cannot be written to a snapshot: {error!r}")
+        finally:
+            self._task = None
+
+    async def _take(self) -> None:
+        replica, started_s = self._replica, time.monotonic()
+        index, term = replica.index, self._journal.term_at(replica.index)
+        config = encode_members(replica.members)
+        writer = self._store.snapshots.begin(index, term, config)
+        records = replica.machine.snapshot(self._slice_records())
+        try:
+            is_whole = await self._write(records, writer)
+        except BaseException:
+            writer.abort()
+            raise
+        finally:
+            records.close()
+        if is_whole:
+            self._note(index, writer.size)
+            _log.info("snapshot of entry %d: %d bytes in %.1f s", index, writer.size,
+                      time.monotonic() - started_s)  # fmt: skip
+            await self._compact(index)
+
+    async def _write(self, records: Snapshot, writer: SnapshotWriter) -> bool:
+        """Write all slices and seal the snapshot, or abort it when the node stops."""
+        synced_bytes = 0
+        for slice_ in records:
+            for chunk in _chunks(slice_):
+                writer.write(chunk)
+            if self._is_closing:
+                writer.abort()
+                return False
+            if writer.size - synced_bytes > SYNC_BYTES:
+                synced_bytes = writer.size
+                await asyncio.to_thread(writer.sync)
+            await asyncio.sleep(0)
+        await asyncio.to_thread(writer.finish)
+        return True
+
+    def _slice_records(self) -> int:
+        tasks, value_bytes, _, _ = self._replica.machine.load()
+        average_bytes = value_bytes // (tasks + 1) + 1
+        return max(1, min(SLICE_RECORDS, SLICE_BYTES // average_bytes))
+
+    def _note(self, index: int, size: int) -> None:
+        self._last_index = index
+        self._last_bytes = size
+
+    async def _compact(self, index: int) -> None:
+        """Cut the log behind the snapshot, but for its newest entries; remove older snapshots."""
+        journal = self._journal
+        first, kept_bytes = index + 1, 0
+        while first > max(journal.first_index, index + 1 - self._bounds.entries_kept):
+            size = len(journal.entry(first - 1)[1])
+            if kept_bytes + size > self._bounds.bytes_kept:
+                break
+            first, kept_bytes = first - 1, kept_bytes + size
+        journal.drop_before(first)
+        self._kept_bytes = kept_bytes
+        await asyncio.to_thread(self._store.snapshots.prune)
+
+
+def _chunks(records: list[Record]) -> Iterator[bytes]:
+    """Pack a slice; one whose records are far larger than usual becomes several chunks."""
+    chunk = encode_chunk(records)
+    if len(chunk) <= SLICE_BYTES or len(records) == 1:
+        yield chunk
+        return
+    half = len(records) // 2
+    yield from _chunks(records[:half])
+    yield from _chunks(records[half:])

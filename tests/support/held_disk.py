@@ -1,0 +1,112 @@
+"""A log and a vote in memory whose syncs a test lets through by hand, or lets fail.
+
+What was written is lost by ``power_cut`` unless a sync that began after it has completed.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from raftq_cluster.backends.raft.storage.entry_log import EntryLog
+from raftq_cluster.backends.raft.storage.errors import StorageError
+
+
+class HeldDisk:
+    """Does what the engine asks of a disk; with ``automatic`` a sync is complete one turn later."""
+
+    def __init__(self, *, automatic: bool = False) -> None:
+        self.automatic = automatic
+        self.syncs_begun = 0
+        self.append_error: StorageError | None = None
+        self.term = 0
+        self.voted_for: str | None = None
+        self._log = EntryLog()
+        self._is_dirty = False
+        self._durable: tuple[int, int, str | None] = (0, 0, None)
+        self._syncing: tuple[int, int, str | None] | None = None
+        self._done: Callable[[Exception | None], None] | None = None
+
+    # --- for the test -------------------------------------------------------------------------
+
+    @property
+    def is_syncing(self) -> bool:
+        return self._syncing is not None
+
+    def complete_sync(self) -> None:
+        """The sync that is under way is done: what was written before it began is safe."""
+        assert self._syncing is not None
+        assert self._done is not None
+        self._durable, self._syncing = self._syncing, None
+        self._done(None)
+
+    def fail_sync(self, error: Exception) -> None:
+        assert self._done is not None
+        self._syncing = None
+        self._done(error)
+
+    def power_cut(self) -> "HeldDisk":
+        """The disk as a restarted node would find it."""
+        after = HeldDisk(automatic=self.automatic)
+        index, after.term, after.voted_for = self._durable
+        after._durable = self._durable
+        for term, command in self._log.entries(1, index + 1):
+            after._log.append(term, command)
+        return after
+
+    def commands(self) -> list[bytes]:
+        return [command for _, command in self._log.entries(1, self._log.last_index + 1)]
+
+    # --- for the engine -----------------------------------------------------------------------
+
+    @property
+    def base_index(self) -> int:
+        return self._log.base_index
+
+    @property
+    def base_term(self) -> int:
+        return self._log.base_term
+
+    @property
+    def last_index(self) -> int:
+        return self._log.last_index
+
+    @property
+    def last_term(self) -> int:
+        return self._log.last_term
+
+    @property
+    def durable_index(self) -> int:
+        return self._durable[0]
+
+    @property
+    def vote_is_durable(self) -> bool:
+        return self._durable[1:] == (self.term, self.voted_for)
+
+    @property
+    def is_dirty(self) -> bool:
+        return self._is_dirty
+
+    def entries(self, start: int, stop: int) -> list[tuple[int, bytes]]:
+        return self._log.entries(start, stop)
+
+    def append(self, term: int, command: bytes) -> int:
+        if self.append_error is not None:
+            raise self.append_error
+        self._is_dirty = True
+        return self._log.append(term, command)
+
+    def truncate_from(self, index: int) -> None:
+        self._log.cut_from(index)
+        self._is_dirty = True
+
+    def set_vote(self, term: int, voted_for: str | None) -> None:
+        self.term, self.voted_for = term, voted_for
+        self._is_dirty = True
+
+    def begin_sync(self, done: Callable[[Exception | None], None]) -> None:
+        assert self._syncing is None, "one sync at a time"
+        self.syncs_begun += 1
+        self._is_dirty = False
+        self._syncing = (self._log.last_index, self.term, self.voted_for)
+        self._done = done
+        if self.automatic:
+            asyncio.get_running_loop().call_soon(self.complete_sync)
