@@ -280,8 +280,8 @@ class RequestParser:
         return text.lstrip(_NUL)
 
     def _too_long(self, text: bytes) -> _BrokenStreamError:
-        found = _RID.match(text, 0, self._line_bytes_max)
-        rid = NO_RID if found is None else _canonical(found[1])
+        digits, space, _ = text[: self._line_bytes_max].partition(b" ")
+        rid = _canonical(digits) if space and digits.isdigit() else NO_RID
         why = b"too_large: a line has at most %d bytes" % self._line_bytes_max
         return _BrokenStreamError(rid, why)
 
