@@ -6,10 +6,17 @@ live record would let a retry be done twice.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from raftq_cluster.core.outcomes import Claimed, Modified, Outcome, Renewed, Settled, TaskRow
+from raftq_cluster.core.outcomes import (
+    Claimed,
+    Modified,
+    Outcome,
+    Refused,
+    Renewed,
+    Settled,
+    TaskRow,
+)
 
 WINDOW_MS: Final = 300_000  # retries come within seconds; five minutes outlast a failover by far
 KEYS_MAX: Final = 1_000_000
@@ -17,6 +24,7 @@ KEY_BYTES_MAX: Final = 256 * 2**20
 
 _RECORD_BYTES: Final = 300  # of the record itself, about
 _ROW_BYTES: Final = 350  # of a task row without its value, about
+_PART_BYTES: Final = 200  # of a failed part or a lost task, about
 
 
 class KeyRecord(NamedTuple):
@@ -80,19 +88,20 @@ class KeyTable:
 
 
 def _outcome_bytes(outcome: Outcome) -> int:
-    return sum(_ROW_BYTES + len(row.value) + len(row.err) for row in _rows(outcome))
-
-
-def _rows(outcome: Outcome) -> Iterator[TaskRow]:
     match outcome:
-        case Claimed():
-            yield from outcome.tasks
-        case Modified():
-            yield from outcome.inserted
-            yield from outcome.changed
-        case Renewed():
-            yield from outcome.renewed
-        case Settled():
-            yield outcome.row
+        case Claimed(tasks):
+            return _rows_bytes(tasks)
+        case Modified(inserted, changed):
+            return _rows_bytes(inserted) + _rows_bytes(changed)
+        case Renewed(renewed, lost):
+            return _rows_bytes(renewed) + _PART_BYTES * len(lost)
+        case Settled(row):
+            return _rows_bytes((row,))
+        case Refused():
+            return _PART_BYTES * len(outcome.failed)
         case _:
-            return
+            return 0
+
+
+def _rows_bytes(rows: tuple[TaskRow, ...]) -> int:
+    return sum(_ROW_BYTES + len(row.value) + len(row.err) for row in rows)

@@ -36,6 +36,7 @@ from raftq_cluster.core.task import Task
 _EMPTY: Final = Claimed(())
 _DONE: Final = Done()
 _UNKNOWN_KIND: Final = Refused("invalid", "unknown kind of operation")
+_TOO_MANY_SETTINGS: Final = Refused("store_full", "there are as many settings as there may be")
 _NO_SUCH_TASK: Final = Refused("task_not_found", "no dequeued task of this queue has this id")
 
 
@@ -119,7 +120,9 @@ class Machine(State):
         if self.keys.is_full():
             return Refused("store_full", "no more idempotency keys can be remembered now")
         outcome = handler(operation)
-        if outcome is not _EMPTY:  # an empty claim did nothing; its retry may find a task
+        # What did nothing and may go better next time is not remembered: an empty claim's retry may
+        # find a task, and there may be room for settings.
+        if outcome is not _EMPTY and outcome is not _TOO_MANY_SETTINGS:
             self.keys.add(key, mark, self.now_ms, outcome)
         return outcome
 
@@ -238,7 +241,7 @@ class Machine(State):
     def _configure(self, operation: op.Configure) -> Outcome:
         _, _, _, pattern, order, paused, lease_ms = operation
         if not self.settings.put(SettingsRow(pattern, order, paused, lease_ms)):
-            return Refused("store_full", "there are as many settings as there may be")
+            return _TOO_MANY_SETTINGS
         self.follow_settings()
         return _DONE
 
