@@ -1,0 +1,165 @@
+"""What a table shows of a task, a queue and a node: headers, order, alignment, words.
+
+Everything that a stranger may have written (values, errors, names) is shown without control
+characters, so that no task can repaint the operator's terminal.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+from raftq.cli.documents import (
+    Document,
+    member_document,
+    queue_document,
+    settings_document,
+    task_document,
+)
+from raftq.cli.times import format_age, local_clock
+
+_VALUE_CHARS_MAX: Final = 60  # of a value in a narrow table; wide and JSON show all of it
+
+
+class Column(NamedTuple):
+    """One column. ``name`` is the field of the document that ``--columns`` calls it by."""
+
+    name: str
+    header: str
+    show: Callable[[Any, int], str]  # takes the row and the time of the log
+    right: bool = False
+    wide: bool = False  # shown in wide tables only
+
+
+class Kind(NamedTuple):
+    """One kind of row."""
+
+    noun: str
+    key: str  # the field that ``-o id`` prints
+    columns: Sequence[Column]
+    document: Callable[[Any], Document]
+
+
+def printable(text: str) -> str:
+    """Write control characters as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def value_text(value: Any) -> str:
+    """Write a value on one line."""
+    if isinstance(value, bytes):
+        return ascii(value)
+    return printable(json.dumps(value, ensure_ascii=False))
+
+
+def _field(name: str) -> Callable[[Any, int], str]:
+    return lambda row, _now_ms: printable(str(getattr(row, name)))
+
+
+def _moment(name: str) -> Callable[[Any, int], str]:
+    return lambda row, _now_ms: local_clock(getattr(row, name))
+
+
+def _number(name: str, header: str, *, wide: bool = False) -> Column:
+    return Column(name, header, _field(name), right=True, wide=wide)
+
+
+def task_state(task: Any, now_ms: int) -> str:
+    """Say what a task is doing: ready, claimed or delayed, and for how long."""
+    if task.at <= now_ms:
+        return f"ready {format_age(now_ms - task.at)}"
+    left = format_age(task.at - now_ms)
+    return f"claimed, {left} left" if task.claimant else f"in {left}"
+
+
+def _value(task: Any, _now_ms: int) -> str:
+    text = value_text(task.value)
+    return text if len(text) <= _VALUE_CHARS_MAX else text[: _VALUE_CHARS_MAX - 1] + "…"
+
+
+def _oldest(queue: Any, now_ms: int) -> str:
+    at = queue.oldest_ready_at
+    return "-" if at is None else format_age(now_ms - at)
+
+
+def _queue_state(queue: Any, _now_ms: int) -> str:
+    return "paused" if queue.paused else "open"
+
+
+def _contact(member: Any, _now_ms: int) -> str:
+    return "-" if member.last_contact_ms < 0 else f"{member.last_contact_ms} ms"
+
+
+def _or_inherited(name: str) -> Callable[[Any, int], str]:
+    def show(row: Any, _now_ms: int) -> str:
+        value = getattr(row, name)
+        return "-" if value is None else str(value).lower()
+
+    return show
+
+
+def _lease(row: Any, _now_ms: int) -> str:
+    return "-" if row.lease_ms is None else format_age(row.lease_ms)
+
+
+_TASK_HEAD: Final = (
+    Column("id", "ID", _field("id")),
+    _number("version", "VERSION"),
+    Column("queue", "QUEUE", _field("queue")),
+    Column("at", "STATE", task_state),
+    Column("claimant", "CLAIMANT", _field("claimant")),
+    _number("claims", "CLAIMS"),
+    _number("attempt", "ATTEMPT"),
+    _number("priority", "PRIORITY", wide=True),
+    Column("created", "CREATED", _moment("created"), wide=True),
+    Column("modified", "MODIFIED", _moment("modified"), wide=True),
+    Column("err", "ERROR", _field("err")),
+)
+TASKS: Final = Kind("task", "id", (*_TASK_HEAD, Column("value", "VALUE", _value)), task_document)
+TASKS_WITHOUT_VALUES: Final = Kind(
+    "task", "id", _TASK_HEAD, lambda task: task_document(task, with_value=False)
+)
+QUEUES: Final = Kind(
+    "queue",
+    "name",
+    (
+        Column("name", "QUEUE", _field("name")),
+        _number("tasks", "TASKS"),
+        _number("ready", "READY"),
+        _number("claimed", "CLAIMED"),
+        _number("delayed", "DELAYED"),
+        Column("oldest_ready_at", "OLDEST READY", _oldest, right=True),
+        _number("max_claims", "MAX CLAIMS"),
+        Column("order", "ORDER", _field("order")),
+        Column("paused", "STATE", _queue_state),
+    ),
+    queue_document,
+)
+MEMBERS: Final = Kind(
+    "node",
+    "id",
+    (
+        Column("id", "NODE", _field("id")),
+        Column("role", "ROLE", _field("role")),
+        Column("http", "HTTP", _field("http")),
+        Column("text", "TEXT", _field("text")),
+        Column("peer", "PEER", _field("peer"), wide=True),
+        _number("applied", "APPLIED"),
+        _number("lag", "BEHIND"),
+        Column("last_contact_ms", "LAST CONTACT", _contact, right=True),
+        Column("version", "VERSION", _field("version")),
+    ),
+    member_document,
+)
+SETTINGS: Final = Kind(
+    "pattern",
+    "pattern",
+    (
+        Column("pattern", "PATTERN", _field("pattern")),
+        Column("order", "ORDER", _or_inherited("order")),
+        Column("paused", "PAUSED", _or_inherited("paused")),
+        Column("lease_ms", "LEASE", _lease, right=True),
+    ),
+    settings_document,
+)
