@@ -39,14 +39,19 @@ class Restoring:
         """
         try:
             for record in records:
-                self._takers[record[0]](record)
+                kind = record[0]
+                if self.complete or (kind == snapshot.HEAD) != (self._count == 0):
+                    raise MachineError(
+                        f"record {self._count} of the snapshot stands where it cannot"
+                    )
+                self._takers[kind](record)
                 self._count += 1
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise MachineError(f"record {self._count} of the snapshot is malformed") from error
 
     def _head(self, record: Record) -> None:
         _, version, index, now_ms, seq = record
-        if version != snapshot.VERSION or self._count:
+        if version != snapshot.VERSION:
             raise MachineError(f"snapshots of version {version} cannot be read")
         machine = self.machine
         machine.index, machine.now_ms, machine.seq = index, now_ms, seq
