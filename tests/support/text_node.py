@@ -7,6 +7,8 @@ Time stands still until the test moves it. Knows nothing of the protocol.
 """
 
 import asyncio
+import socket
+import struct
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -99,6 +101,12 @@ class Peer:
                 return await self.reader.read()
             except ConnectionResetError:
                 return b""
+
+    def die(self) -> None:
+        """Vanish as a killed process does: the server's system is told by a reset."""
+        connected = self.writer.get_extra_info("socket")
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
 
     async def hang_up_sending(self) -> None:
         """Say that no more will be said."""

@@ -5,7 +5,7 @@ outcome, or a wait, or a query, or at once into a reply. Knows the service's ver
 know sockets, order or flow. Source: ``docs/text-protocol.md``.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
@@ -15,6 +15,7 @@ from raftq_cluster.core import operations as op
 from raftq_cluster.core.operations import Claim, Operation
 from raftq_cluster.core.outcomes import Outcome
 from raftq_cluster.servers.text import replies
+from raftq_cluster.servers.text.limits import REPLIES_AT_ONCE
 from raftq_cluster.servers.text.parser import BROKEN, TOO_LARGE, Request
 from raftq_cluster.servers.text.replies import AckEnding, Renderer
 from raftq_cluster.service import taskq, verbs
@@ -108,12 +109,16 @@ class Batch:
                 else:
                     self.replies.append(replies.error(rid, refusal))
 
-    def render(self, index: int, outcomes: Sequence[Outcome]) -> list[bytes]:
-        """Write the replies to this batch's operations, in their order."""
-        return [
-            render(rid, extra, index, outcome)
-            for (render, rid, extra), outcome in zip(self.answerings, outcomes, strict=True)
-        ]
+    def render(self, index: int, outcomes: Sequence[Outcome]) -> Iterator[list[bytes]]:
+        """Write the replies to this batch's operations, in their order, a few at a time."""
+        for start in range(0, len(outcomes), REPLIES_AT_ONCE):
+            few = slice(start, start + REPLIES_AT_ONCE)
+            yield [
+                render(rid, extra, index, outcome)
+                for (render, rid, extra), outcome in zip(
+                    self.answerings[few], outcomes[few], strict=True
+                )
+            ]
 
 
 Handler: TypeAlias = Callable[[Batch, bytes, bytes, bytes], None]

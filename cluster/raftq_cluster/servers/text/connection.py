@@ -10,8 +10,12 @@ A connection is *open*; *ending*, when nothing more is read and it closes as soo
 
 import asyncio
 import socket
+from collections import deque
+from collections.abc import Iterator
 from enum import Enum
 from typing import Literal, TypeAlias, cast
+
+import structlog
 
 from raftq_cluster.servers.text import replies
 from raftq_cluster.servers.text.exchange import Exchange
@@ -24,7 +28,6 @@ from raftq_cluster.servers.text.limits import (
     KEEPALIVE_INTERVAL_S,
     KEEPALIVE_PROBES,
     RECEIVING_BYTES_MAX,
-    UNREAD_BYTES_MAX,
     WRITE_HIGH_BYTES,
 )
 from raftq_cluster.servers.text.parser import NO_RID, Request, RequestParser
@@ -34,6 +37,8 @@ from raftq_cluster.service.refusals import Refusal, over_limit
 AckedEnds: TypeAlias = Literal["auto", "line_end", "space"]
 """How ``acked`` replies end: with a space for TaskQ's Go client as soon as it shows itself, or always
 one way."""
+
+_log = structlog.get_logger(__name__)
 
 
 class _Stand(Enum):
@@ -55,7 +60,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, service: Service, guard: Guard, acked_ends: AckedEnds) -> None:
         self._service = service
         self._guard = guard
-        self._exchange = Exchange(service, self._send, self.abort)
+        self._exchange = Exchange(service, self._send)
         self._parser = RequestParser(service.limits.body_bytes_max)
         self._watches_for_nul = acked_ends == "auto"
         if acked_ends == "space":
@@ -65,7 +70,8 @@ class Connection(asyncio.Protocol):
         self._stand = _Stand.LOST
         self._pending: list[Request] = []  # read, but not begun
         self._pending_bytes = 0
-        self._corked: list[bytes] | None = None  # replies that come while a batch begins
+        self._outbox: deque[Iterator[list[bytes]]] = deque()  # replies that are not written yet
+        self._is_corked = False  # a batch is being begun: its replies go out together
         self._last_words = b""
         self._is_scheduled = False
         self._is_reading = True
@@ -97,6 +103,7 @@ class Connection(asyncio.Protocol):
         self._stand = _Stand.LOST
         self._exchange.abandon()
         self._pending.clear()
+        self._outbox.clear()
         self._guard.receive(-self._parser.held_bytes)
         self._guard.dismiss(self)
 
@@ -139,6 +146,7 @@ class Connection(asyncio.Protocol):
         """Go on."""
         self._is_writable = True
         self._exchange.is_held = False
+        self._flush()
         self._exchange.ask()
         self._proceed()
 
@@ -175,12 +183,10 @@ class Connection(asyncio.Protocol):
             self._pending_bytes += size_bytes
 
     def _begin(self, requests: list[Request], size_bytes: int) -> None:
-        corked: list[bytes] = []
-        self._corked = corked
+        self._is_corked = True
         last_words = self._exchange.begin(requests, size_bytes)
-        self._corked = None
-        if corked:
-            self._write(corked)
+        self._is_corked = False
+        self._flush()
         if last_words:
             self._end_with(last_words)
 
@@ -216,7 +222,7 @@ class Connection(asyncio.Protocol):
             if may_begin and not self._is_scheduled:
                 self._is_scheduled = True
                 self._loop.call_soon(self._begin_pending)
-        elif self._stand is _Stand.ENDING and self._exchange.is_idle:
+        elif self._stand is _Stand.ENDING and self._exchange.is_idle and not self._outbox:
             self._say_goodbye()
             return
         self._read(self._stand is _Stand.OPEN and may_begin and not self._pending)
@@ -239,28 +245,47 @@ class Connection(asyncio.Protocol):
         self._stand = _Stand.LINGERING
         self._deadline_s = self._loop.time() + self._guard.patience.linger_s
         if self._last_words:
-            self._write([self._last_words])
+            self._write(self._last_words)
         if self._peer_ended:
             self._transport.close()
         elif not self._transport.is_closing():
             self._transport.write_eof()
             self._read(is_reading=True)
 
-    def _send(self, texts: list[bytes]) -> None:
-        if self._corked is not None:
-            self._corked += texts
-        else:
-            self._write(texts)
+    def _send(self, texts: Iterator[list[bytes]]) -> None:
+        self._outbox.append(texts)
+        if not self._is_corked:
+            self._flush()
             self._proceed()
 
-    def _write(self, texts: list[bytes]) -> None:
-        transport = self._transport
-        if transport.is_closing():
-            return
-        if transport.get_write_buffer_size() > UNREAD_BYTES_MAX:
+    def _flush(self) -> None:
+        """Write replies while the peer takes them; they are not even made before."""
+        try:
+            while self._outbox and self._is_writable:
+                self._write(self._next_replies())
+        except Exception:  # noqa: BLE001 - whatever it is, it must not reach the service's turn
+            _log.exception("a connection is ended by a fault of the node")
+            self._outbox.clear()
             self.abort()
-        else:
-            transport.write(b"".join(texts))
+
+    def _next_replies(self) -> bytes:
+        """Make replies: all that there are, or as many as are enough for one write."""
+        outbox = self._outbox
+        ready: list[bytes] = []
+        ready_bytes = 0
+        while outbox and ready_bytes <= WRITE_HIGH_BYTES:
+            few = next(outbox[0], None)
+            if few is None:
+                outbox.popleft()
+            else:
+                ready += few
+                ready_bytes += sum(map(len, few))
+        return b"".join(ready)
+
+    def _write(self, text: bytes) -> None:
+        # uvloop raises where asyncio only logs.
+        if text and not self._transport.is_closing():
+            self._transport.write(text)
 
     def _why_refused(self) -> Refusal:
         if self._guard.is_draining:

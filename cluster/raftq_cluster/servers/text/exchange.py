@@ -2,13 +2,13 @@
 
 Begins batches at the service and hands the replies over as they come. Operations and queries are counted
 as *in flight*; waiting claims are not, since they may wait for minutes. Does not know sockets, or when it
-is allowed to begin: its owner decides that. Whatever goes wrong in a reply ends this connection,
-never the service's own turn.
+is allowed to begin: its owner decides that, and ``send`` must not raise, since it is called in the service's
+turn.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -34,23 +34,17 @@ class Exchange:
 
     Args:
         service: does the work.
-        send: takes replies, in order. May be called before ``begin`` returns.
-        give_in: ends the connection after a fault of ours.
+        send: takes replies, a few at a time, in order, and pulls them when the peer can take them.
+            May be called before ``begin`` returns.
     """
 
-    def __init__(
-        self,
-        service: Service,
-        send: Callable[[list[bytes]], None],
-        give_in: Callable[[], None],
-    ) -> None:
+    def __init__(self, service: Service, send: Callable[[Iterator[list[bytes]]], None]) -> None:
         self.ack_ending = AckEnding()
         self.in_flight = 0
         self.in_flight_bytes = 0
         self.is_held = False  # the peer does not read: begin no queries
         self._service = service
         self._send = send
-        self._give_in = give_in
         self._waits: set[_Waiting] = set()
         self._asked: deque[Query] = deque()
         self._asking: set[asyncio.Task[bytes]] = set()
@@ -74,7 +68,7 @@ class Exchange:
         batch = Batch(self._service, self.ack_ending)
         batch.add(requests)
         if batch.replies:
-            self._send(batch.replies)
+            self._send(iter((batch.replies,)))
         if batch.operations:
             self.in_flight += len(batch.operations)
             self.in_flight_bytes += size_bytes
@@ -119,28 +113,23 @@ class Exchange:
     def _told(self, batch: Batch, size_bytes: int, index: int, outcomes: Sequence[Outcome]) -> None:
         self.in_flight -= len(batch.operations)
         self.in_flight_bytes -= size_bytes
-        self._deliver(partial(batch.render, index, outcomes))
+        self._deliver(batch.render(index, outcomes))
 
     def _waited(self, waiting: "_Waiting", index: int, outcomes: Sequence[Outcome]) -> None:
         self._waits.discard(waiting)
         render, rid, extra = waiting.answering
-        self._deliver(lambda: [render(rid, extra, index, outcomes[0])])
+        self._deliver([render(rid, extra, index, outcome)] for outcome in outcomes)
 
     def _answered(self, task: asyncio.Task[bytes]) -> None:
         self._asking.discard(task)
         self.in_flight -= 1
         if not task.cancelled():
-            self._deliver(lambda: [task.result()])
+            self._deliver(iter([[task.result()]]))
             self.ask()
 
-    def _deliver(self, render: Callable[[], list[bytes]]) -> None:
-        if self._is_abandoned:
-            return
-        try:
-            self._send(render())
-        except Exception:  # noqa: BLE001 - whatever it is, the service's turn must go on
-            _log.exception("a connection is ended by a fault of the node")
-            self._give_in()
+    def _deliver(self, texts: Iterator[list[bytes]]) -> None:
+        if not self._is_abandoned:
+            self._send(texts)
 
 
 class _Waiting:

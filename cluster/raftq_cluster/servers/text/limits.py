@@ -10,8 +10,10 @@ BATCH_REQUESTS_MAX: Final = 1_024  # begun in one turn of the loop: some millise
 IN_FLIGHT_MAX: Final = 4_096  # operations and queries of one connection that have no reply yet
 IN_FLIGHT_BYTES_MAX: Final = 16 * 2**20  # of one connection's requests that have no reply yet
 QUERIES_AT_ONCE: Final = 16  # of one connection: each may hold a large reply
-WRITE_HIGH_BYTES: Final = 256 * 2**10  # unread replies beyond which no more requests are begun
-UNREAD_BYTES_MAX: Final = 64 * 2**20  # unread replies beyond which the peer is cut off
+WRITE_HIGH_BYTES: Final = (
+    256 * 2**10
+)  # unread replies beyond which no more are written, and nothing is begun
+REPLIES_AT_ONCE: Final = 16  # written before it is looked at whether the peer still takes them
 RECEIVING_BYTES_MAX: Final = 256 * 2**20  # of all requests that are still on their way
 CONNECTIONS_REFUSED_MAX: Final = 64  # told so at one time; those above are just closed
 BACKLOG: Final = 1_024  # connections that the kernel keeps until they are accepted
