@@ -1,0 +1,168 @@
+"""Golden data: what bytes and digests must be, for ever. ``scripts/vectors`` writes them.
+
+A JSON file cannot hold bytes; here they stand as ``{"hex": "…"}``. The golden log is
+the zlib stream of its entries, each after its length in four bytes, big-endian.
+"""
+
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any, Final, NamedTuple
+
+from raftq_cluster.codec.entries import encode_entry, encode_segment
+from raftq_cluster.codec.snapshots import encode_chunk
+from raftq_cluster.core import operations as op
+from tests.support.machine_pair import START_MS, Pair
+from tests.support.task_table import TaskTable, claim, configure, modify, renew
+
+VECTORS: Final = Path(__file__).parents[1] / "vectors"
+ENTRIES: Final = VECTORS / "entries.json"
+SNAPSHOT: Final = VECTORS / "snapshot.json"
+LOG: Final = VECTORS / "golden_log.zlib"
+LOG_DIGESTS: Final = VECTORS / "golden_log.json"
+
+LOG_ENTRIES: Final = 2_500
+CHECKPOINT_ENTRIES: Final = 250  # between two digests
+LOG_IDS: Final = tuple(f"task-{number}" for number in range(120))
+LENGTH_BYTES: Final = 4
+KEY: Final = ("key é", b"\x01\x02\x03\x04\x05\x06\x07\x08")
+
+
+class EntryVector(NamedTuple):
+    """An entry by its parts."""
+
+    name: str
+    now_ms: int
+    seed: int
+    segments: list[list[Any]]
+
+    def encoded(self) -> bytes:
+        segments = [encode_segment(segment) for segment in self.segments]
+        return encode_entry(self.now_ms, self.seed, segments)
+
+
+def entry_vectors() -> list[EntryVector]:
+    """Every kind of operation, with fields at their edges."""
+    operations = {
+        "claim": op.Claim(op.CLAIM, *KEY, "w1", ("/a", "/é"), 30_000, 10, False),
+        "deq": op.Claim(op.CLAIM, "", b"", op.ANONYMOUS, ("q",), 0, 1, True),
+        "insert": modify(inserts=[op.Insert("/a", "id1", op.AT, 2**53, b'{"n":1}', op.JSON, 2**31 - 1,
+                                            -(2**31), "boom\n", False)]),
+        "enq": modify(inserts=[op.Insert("q", "id2", value=bytes(range(256)), kind=op.BYTES, serial=True)]),
+        "change nothing": modify(changes=[op.Change("id1", 0)]),
+        "change everything": modify(changes=[op.Change("id1", 2**31 - 1, "/b", op.LEASE, 1, b"", op.BYTES,
+                                                       0, 0, "")], key=KEY[0], mark=KEY[1]),
+        "delete and depend": modify(deletes=[op.Target("id1", 3)], depends=[op.Target("id2", 0)]),
+        "renew": renew(op.Target("id1", 1), op.Target("id2", 2), lease_ms=604_800_000),
+        "ack": op.Settle(op.SETTLE, "", b"", op.ACK, "q", 2**63 - 1, 0),
+        "nack": op.Settle(op.SETTLE, *KEY, op.NACK, "q", 1, 5_000),
+        "configure": configure("/a*", order="priority", paused=True, lease_ms=1_000),
+        "remove settings": configure("*"),
+        "tick": op.Tick(),
+        "forget": op.Forget(op.FORGET, ("k1", "k2")),
+    }  # fmt: skip
+    vectors = [
+        EntryVector(name, START_MS, number, [[operation]])
+        for number, (name, operation) in enumerate(operations.items())
+    ]
+    ticks = [op.Tick(), op.Tick()]
+    return [
+        *vectors,
+        EntryVector("no segments", 0, 0, []),
+        EntryVector("segments without operations", 1, 2**64 - 1, [[], []]),
+        EntryVector("several segments", 2**53, 1, [ticks, [operations["claim"]], ticks]),
+    ]
+
+
+def snapshot_records() -> list[tuple[Any, ...]]:
+    """Give a small state that has something of everything."""
+    table = TaskTable()
+    table.configure("/b*", order="fifo", paused=False, lease_ms=5)
+    table.insert("/a", "ready", value=b"\xff", kind=op.BYTES, attempt=1, priority=-1, err="é")
+    table.insert("/b", "other")
+    table.insert("/a", "late", arrival=op.DELAY, ms=9_000, value=b"null")
+    table.enq("q", b"1")
+    table.deq("q")
+    table.do(claim("/a", key=KEY[0], mark=KEY[1]))
+    table.do(modify(deletes=[op.Target("none", 0)], key="refused"))
+    table.do(configure("/c", lease_ms=1, key="done"))
+    (records,) = table.machine.snapshot()
+    return records
+
+
+def golden_log() -> tuple[list[bytes], dict[str, str]]:
+    """Make a log of varied operations, and the digests of its states at some indexes."""
+    random = Random(20_260_101)
+    pair = Pair(random.choice, LOG_IDS)
+    digests = {}
+    for number in range(1, LOG_ENTRIES + 1):
+        pair.entry(random.getrandbits(64))
+        if number % CHECKPOINT_ENTRIES == 0:
+            digests[str(number)] = pair.machine.digest()
+    pair.all_agree()
+    return pair.log, digests
+
+
+# --- files ------------------------------------------------------------------------------------------
+
+
+def to_json(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return {"hex": value.hex()}
+    return [to_json(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def from_json(value: Any) -> Any:
+    """Read back what ``to_json`` wrote; lists become the tuples that decoding gives."""
+    if isinstance(value, dict):
+        return bytes.fromhex(value["hex"])
+    return tuple(from_json(item) for item in value) if isinstance(value, list) else value
+
+
+def entries_text() -> str:
+    return _lines(
+        {"name": name, "now_ms": now_ms, "seed": seed, "segments": to_json(segments),
+         "hex": EntryVector(name, now_ms, seed, segments).encoded().hex()}
+        for name, now_ms, seed, segments in entry_vectors()
+    )  # fmt: skip
+
+
+def snapshot_text() -> str:
+    records = snapshot_records()
+    return _lines(
+        {"record": to_json(record), "hex": encode_chunk([record]).hex()} for record in records
+    )
+
+
+def _lines(rows: Iterator[dict[str, Any]]) -> str:
+    """Write one row a line, so that a difference shows what differs."""
+    return "[\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n]\n"
+
+
+def write_log(entries: list[bytes]) -> bytes:
+    framed = b"".join(len(entry).to_bytes(LENGTH_BYTES, "big") + entry for entry in entries)
+    return zlib.compress(framed, 9)
+
+
+def read_log(data: bytes) -> Iterator[bytes]:
+    framed = zlib.decompress(data)
+    position = 0
+    while position < len(framed):
+        begin = position + LENGTH_BYTES
+        position = begin + int.from_bytes(framed[position:begin], "big")
+        yield framed[begin:position]
+
+
+def main() -> None:
+    VECTORS.mkdir(exist_ok=True)
+    ENTRIES.write_text(entries_text(), encoding="utf-8")
+    SNAPSHOT.write_text(snapshot_text(), encoding="utf-8")
+    entries, digests = golden_log()
+    LOG.write_bytes(write_log(entries))
+    LOG_DIGESTS.write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
