@@ -251,20 +251,25 @@ class Journal:
 
 
 def _settle(place: Place, recovered: Recovered, segment_bytes: int) -> Active:
-    """Carry out the verdict: remove what is not part of the log, cut its tail, sync the rest."""
+    """Carry out the verdict: sync the log, cut its tail, remove what is not part of it.
+
+    In this order: what makes a segment superfluous is on disk before the segment is removed.
+    """
     files = place.files
+    active: Active | None = None
+    if recovered.end is not None:
+        for segment in recovered.replay.segments[:-1]:
+            if segment.number >= recovered.synced.segment:
+                file = files.open(place.path(segment.number))
+                file.sync_data()
+                file.close()
+        active = _reopen(place, recovered.end, segment_bytes)
+        active = active._replace(marked=recovered.synced, content_end=recovered.content_end)
+        files.sync_directory(place.directory)
     for number in recovered.garbage:
         files.unlink(place.path(number))
     files.sync_directory(place.directory)
-    if recovered.end is None:
-        return _start(place, segment_bytes)
-    for segment in recovered.replay.segments[:-1]:
-        if segment.number >= recovered.synced.segment:
-            file = files.open(place.path(segment.number))
-            file.sync_data()
-            file.close()
-    active = _reopen(place, recovered.end, segment_bytes)
-    return active._replace(marked=recovered.synced, content_end=recovered.content_end)
+    return active or _start(place, segment_bytes)
 
 
 def _start(place: Place, segment_bytes: int) -> Active:

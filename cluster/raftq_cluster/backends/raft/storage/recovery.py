@@ -4,7 +4,7 @@ A tail that was never synced is cut; anything broken that some later record know
 that no torn write explains, is corruption. Reads only; the journal carries out the verdict.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -88,8 +88,7 @@ class Scan(NamedTuple):
     records: list[Record]
     end: int  # behind the last good record
     damage: Damage
-    synced: Position  # the farthest claim of any good MARK in the file
-    floor: int
+    stray: list[Record]  # good MARKs behind the end
 
 
 class Recovered(NamedTuple):
@@ -111,13 +110,13 @@ def recover(place: Place) -> Recovered:
         ForeignError: it was written by a newer version.
     """
     scans = [_scan(place, n) for n in segment_numbers(place.files.names(place.directory))]
-    floor = max((scan.floor for scan in scans), default=FIRST_SEGMENT)
-    synced = max((scan.synced for scan in scans), default=Position(0, 0))
+    marks = [mark for scan in scans for mark in (*_marks(scan), *scan.stray)]
+    synced = max((Position(mark.index, mark.term) for mark in marks), default=Position(0, 0))
+    floor, kept = _newest_log(scans, {floor_of(mark) for mark in marks})
     current = [scan for scan in scans if scan.number >= floor]
     for scan in current:
         if scan.damage == "corrupt":
             raise CorruptError(scan.path, scan.end, "damaged, and no torn write explains it")
-    kept = _connected(current, floor)
     end = Position(kept[-1].number, kept[-1].end) if kept else None
     if synced > (end or Position(floor, 0)):
         raise _lost(place, current, kept, floor)
@@ -139,13 +138,15 @@ def _scan(place: Place, number: int) -> Scan:
     header = _header(data, seed, path)
     records, broken = _records(data, seed) if header else ([], Broken(0, SEGMENT_HEADER_BYTES))
     end = _end(records) if header else 0
-    marks = [*marks_after(data, end, seed), *(r for r in records if r.kind == MARK)]
-    synced = max((Position(mark.index, mark.term) for mark in marks), default=Position(0, 0))
-    floor = max((floor_of(mark) for mark in marks), default=FIRST_SEGMENT)
     damage: Damage = ""
     if header is None or data[end:] != bytes(len(data) - end):
         damage = "torn" if is_torn(data, broken) else "corrupt"
-    return Scan(number, path, header, records, end, damage, synced, floor)
+    return Scan(number, path, header, records, end, damage, list(marks_after(data, end, seed)))
+
+
+def _marks(scan: Scan) -> Iterator[Record]:
+    """MARKs of the log, without those behind its end."""
+    return (record for record in scan.records if record.kind == MARK)
 
 
 def _header(data: bytes, seed: int, path: Path) -> SegmentHeader | None:
@@ -169,10 +170,25 @@ def _end(records: list[Record]) -> int:
     return records[-1].end if records else SEGMENT_HEADER_BYTES
 
 
+def _newest_log(scans: list[Scan], floors: set[int]) -> tuple[int, list[Scan]]:
+    """The highest floor that a log starting there tells itself, and that log.
+
+    A MARK beyond the end of the log may have raised the floor: it was never synced, so nothing below
+    it has been removed, and it counts for nothing.
+    """
+    for floor in sorted(floors, reverse=True):
+        kept = _connected(scans, floor)
+        if any(floor_of(mark) == floor for scan in kept for mark in _marks(scan)):
+            return floor, kept
+    floor = max(floors, default=FIRST_SEGMENT)
+    return floor, _connected(scans, floor)
+
+
 def _connected(scans: list[Scan], floor: int) -> list[Scan]:
     """The segments from ``floor`` on that continue each other, up to the first broken one."""
     kept: list[Scan] = []
-    for number, scan in enumerate(scans, floor):
+    current = [scan for scan in scans if scan.number >= floor]
+    for number, scan in enumerate(current, floor):
         if scan.number != number or scan.header is None:
             break
         if kept and scan.header.previous_end < kept[-1].end:

@@ -127,13 +127,14 @@ class SnapshotReader:
         head = self._file.read(_HEAD.size, 0)
         if len(head) < _HEAD.size:
             raise self._corrupt(0, "the head is cut off")
-        magic, version, config_bytes, index, term = _HEAD.unpack(head)
-        if magic == _MAGIC and version != VERSION:
-            raise ForeignError(self._file.path, f"has format {version}, this node reads {VERSION}")
+        _, version, config_bytes, index, term = _HEAD.unpack(head)
         head += self._file.read(min(config_bytes, CONFIG_BYTES_MAX), _HEAD.size)
         crc = self._file.read(_CRC.size, len(head))
         if crc != _CRC.pack(zlib.crc32(head)) or SnapshotInfo(index, term) != self.info:
             raise self._corrupt(0, "the head is damaged")
+        if version != VERSION:
+            reason = f"has format {version}, this node reads format {VERSION}"
+            raise ForeignError(self._file.path, reason)
         self._digest.update(head)
         self._first_frame = len(head) + _CRC.size
         return head[_HEAD.size :]
