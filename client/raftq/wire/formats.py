@@ -4,6 +4,7 @@ Decoding checks everything a document's type says and refuses text that is not U
 passes through as the bytes the caller wrote: numbers above 2^53 survive.
 """
 
+import json
 import re
 from math import isfinite
 from typing import Any, Final, Literal, TypeVar
@@ -16,6 +17,8 @@ MEDIA_TYPES: Final[dict[Format, str]] = {
     "msgpack": "application/msgpack",
 }
 NESTING_MAX: Final = 200  # levels of a value: any decoder reads them, wherever its stack stands
+
+_INTEGER_CHARS_MAX: Final = 20  # of the longest integers that MessagePack has
 
 T = TypeVar("T")
 
@@ -133,22 +136,18 @@ def _check_sayable(value: Any) -> None:
 def value_from_json(text: bytes, fmt: Format) -> msgspec.Raw:
     """Give a stored JSON value in the form a document of this format embeds.
 
-    MessagePack has no integers beyond 64 bits: there they become floats, as in most JSON readers.
+    MessagePack has no integers beyond 64 bits, and no numbers beyond a double's range: there they
+    become floats, as in most JSON readers, in the end infinite ones.
     """
     if fmt == "json":
         return msgspec.Raw(text)
-    value = msgspec.json.decode(text)
     try:
-        return msgspec.Raw(_msgpack_encode(value))
-    except OverflowError:
-        return msgspec.Raw(_msgpack_encode(_with_floats(value)))
+        return msgspec.Raw(_msgpack_encode(msgspec.json.decode(text)))
+    except (OverflowError, msgspec.ValidationError):
+        return msgspec.Raw(_msgpack_encode(json.loads(text, parse_int=_packable)))
 
 
-def _with_floats(value: Any) -> Any:
-    if isinstance(value, int) and not -(2**63) <= value < 2**64:
-        return float(str(value))
-    if isinstance(value, list):
-        return [_with_floats(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _with_floats(item) for key, item in value.items()}
-    return value
+def _packable(digits: str) -> int | float:
+    if len(digits) <= _INTEGER_CHARS_MAX and -(2**63) <= int(digits) < 2**64:
+        return int(digits)
+    return float(digits)
