@@ -105,6 +105,18 @@ class Peer:
             body = await self._reader.readexactly(length)
         return Answer(int(head[0].split()[1]), headers, body)
 
+    def stop_reading(self) -> None:
+        """Take nothing more off the network."""
+        self._writer.transport.pause_reading()  # type: ignore[attr-defined] # it can read too
+
+    async def first_byte(self) -> bytes:
+        """Give the first byte that the server says, none if it hangs up."""
+        async with asyncio.timeout(ANSWER_S):
+            try:
+                return await self._reader.read(1)
+            except ConnectionResetError:
+                return b""
+
     async def end(self) -> bytes:
         """Wait until the server closes the connection; give what it still said."""
         async with asyncio.timeout(ANSWER_S):
@@ -151,6 +163,12 @@ class Node(NamedTuple):
         """Return once so many claims wait at this node."""
         async with asyncio.timeout(ANSWER_S):
             while self.service.waiting() != count:
+                await asyncio.sleep(0)
+
+    async def until_served(self, count: int) -> None:
+        """Return once so many connections are served."""
+        async with asyncio.timeout(ANSWER_S):
+            while self.server.connections != count:
                 await asyncio.sleep(0)
 
     def pass_time(self, ms: int) -> None:

@@ -5,6 +5,7 @@ Pure: the same code gives the same document, byte for byte. Statuses and codes c
 Source: OpenAPI 3.1.0, RFC 9457.
 """
 
+import sys
 from collections.abc import Iterable
 from functools import cache
 from inspect import cleandoc
@@ -27,7 +28,9 @@ Json: TypeAlias = dict[str, Any]
 API_VERSION: Final = "1.0"
 _REF: Final = "#/components/schemas/{name}"
 _BASE64: Final = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
-_NAME: Final = r"^[^\u0000- \u007f-\u00a0\u00ad]+$"  # no space, no control character
+# No space, no control character. Unicode's other unprintable ones are refused too, but readers of
+# the document differ in the regular expressions that could say so.
+_NAME: Final = r"^[^\u0000- \u007f-\u00a0\u00ad]*$"
 # Fields of which at most one may be given.
 _EXCLUSIVE: Final = {
     "Insert": (("at", "delay_ms"), ("value", "value_b64")),
@@ -38,7 +41,10 @@ _EXCLUSIVE: Final = {
         ("value", "value_b64"),
     ),
 }
-_NAMES: Final = frozenset(("queue", "queues", "id", "claimant", "pattern", KEY_HEADER))
+_NAMES: Final = frozenset(
+    ("queue", "queues", "id", "claimant", "pattern", "keys", "idempotency_key")
+)
+_PARTS: Final = ("inserts", "changes", "deletes", "depends")  # of which a modification has one
 _DESCRIPTION: Final = """
 A task queue that keeps its promises on machines that fail. **claim** and **modify** are atomic log
 entries agreed by Raft; any node answers. Times are milliseconds since the epoch. Bodies and answers are
@@ -67,7 +73,7 @@ def openapi_document() -> Json:
             {"name": "operations", "description": "Probes, metrics, this document."},
         ],
         "paths": paths,
-        "components": {"schemas": _schemas(), "headers": _headers()},
+        "components": {"schemas": _schemas(), "responses": _responses(), "headers": _headers()},
     }
 
 
@@ -78,7 +84,7 @@ def _verb(route: VerbRoute) -> Json:
         "operationId": route.verb,
         "tags": ["tasks"],
         "summary": route.summary,
-        "description": cleandoc(verb.request.__doc__ or ""),
+        "description": _prose(verb.request.__doc__ or ""),
     }
     if route.source == "body":
         if KEY_FIELD in document_fields(verb.request):
@@ -91,7 +97,7 @@ def _verb(route: VerbRoute) -> Json:
         operation["parameters"] = parameters
     reply = _contents(MEDIA_TYPES.values(), verb.reply.__name__, example.reply)
     operation["responses"] = {
-        "200": _response(cleandoc(verb.reply.__doc__ or ""), reply),
+        "200": _response(_prose(verb.reply.__doc__ or ""), reply),
         **_problems(route.refuses),
     }
     return operation
@@ -151,19 +157,31 @@ def _key_parameter() -> Json:
 
 def _problems(codes: Iterable[str]) -> Json:
     """Give one response per status; codes that share one share the response."""
+    return {
+        str(status): {"$ref": f"#/components/responses/{'.'.join(names)}"}
+        for status, names in _by_status(codes).items()
+    }
+
+
+def _responses() -> Json:
+    content = {
+        media_type: {"schema": {"$ref": _REF.format(name="Problem")}}
+        for media_type in PROBLEM_TYPES.values()
+    }
+    groups = {tuple(names) for route in ROUTES for names in _by_status(route.refuses).values()}
+    return {
+        ".".join(names): _response(
+            "; ".join(f"`{name}`: {CODES[name].title}" for name in names), content
+        )
+        for names in sorted(groups)
+    }
+
+
+def _by_status(codes: Iterable[str]) -> dict[int, list[str]]:
     by_status: dict[int, list[str]] = {}
     for name in (*codes, "internal"):
         by_status.setdefault(CODES[name].status, []).append(name)
-    return {
-        str(status): _response(
-            "; ".join(f"`{name}`: {CODES[name].title}" for name in names),
-            {
-                media_type: {"schema": {"$ref": _REF.format(name="Problem")}}
-                for media_type in PROBLEM_TYPES.values()
-            },
-        )
-        for status, names in sorted(by_status.items())
-    }
+    return dict(sorted(by_status.items()))
 
 
 def _response(description: str, content: Json) -> Json:
@@ -209,19 +227,37 @@ def _schemas_of(*types: type) -> Json:
     _, schemas = msgspec.json.schema_components(types, ref_template=_REF)
     for name, schema in schemas.items():
         if "description" in schema:
-            schema["description"] = cleandoc(schema["description"])
+            schema["description"] = _prose(schema["description"])
         for field, field_schema in schema.get("properties", {}).items():
-            _say_more(field, field_schema)
+            _say_more(field, field_schema, is_checked=name != "TasksRequest")
         pairs = _EXCLUSIVE.get(name, ())
         if pairs:
             schema["allOf"] = [{"not": {"required": list(pair)}} for pair in pairs]
+        if name == "ModifyRequest":
+            schema["anyOf"] = [
+                {"required": [part], "properties": {part: {"minItems": 1}}} for part in _PARTS
+            ]
     return dict(schemas)
 
 
-def _say_more(field: str, schema: Json) -> None:
-    """Add what msgspec's types do not say of a field."""
+def _prose(docstring: str) -> str:
+    """Turn a docstring into Markdown."""
+    return cleandoc(docstring).replace("``", "`")
+
+
+def _say_more(field: str, schema: Json, *, is_checked: bool) -> None:
+    """Add what msgspec's types do not say of a field; a listing just finds no impossible name."""
     if schema.get("contentEncoding") == "base64":
         schema["pattern"] = _BASE64
     bounded = schema.get("items", schema)
-    if field in _NAMES and bounded.get("minLength"):
+    if is_checked and field in _NAMES and "maxLength" in bounded:
         bounded["pattern"] = _NAME
+
+
+def openapi_text() -> str:
+    """Write the document as it is committed: indented, one line feed at the end."""
+    return msgspec.json.format(msgspec.json.encode(openapi_document()), indent=2).decode() + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(openapi_text())

@@ -72,6 +72,11 @@ class HttpServer:
         host, port = self._listening.sockets[0].getsockname()[:2]
         return host, port
 
+    @property
+    def connections(self) -> int:
+        """How many connections are served now."""
+        return self._guard.served
+
     async def start(self) -> None:
         """Listen.
 
