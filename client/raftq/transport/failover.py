@@ -16,6 +16,7 @@ from raftq.errors import (
     OutcomeUnknown,
     ProtocolError,
     RaftqError,
+    TooBusy,
     TooLarge,
     Unavailable,
 )
@@ -68,32 +69,37 @@ class Failover:
         body = self._body_of(document)
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + timeout_s + wait_s
-        history = _History(getattr(document, "idempotency_key", ""))
+        history: _History | None = None
         try_s = self._pacing.try_s + wait_s
         while True:
-            if self._is_closed:
-                raise history.verdict(MisuseError("the client is closed"))
             number = self._current
             try:
-                remaining_s = give_up_at - loop.time()
-                index, answer = await self._channels[number].send(
-                    verb, body, min(try_s, remaining_s)
+                index, answer = await self._channel(number).send(
+                    verb, body, min(try_s, give_up_at - loop.time())
                 )
             except RaftqError as error:
-                history.add(error)
-                if not self._is_worth_retrying(error, history):
-                    raise history.verdict(error) from error.__cause__
-                if self._current == number:  # nobody else has moved on meanwhile
-                    self._current = (number + 1) % len(self._channels)
-                await self._pause(error, history, give_up_at)
+                failure = error
             else:
-                return Answer(index, _read(answer, reply_type), history.tries == 0)
+                return Answer(index, _read(answer, reply_type), history is None)
+            if history is None:
+                history = _History(getattr(document, "idempotency_key", ""))
+            history.add(failure)
+            if not self._is_worth_retrying(failure, history):
+                raise history.verdict(failure)
+            if self._current == number:  # nobody else has moved on meanwhile
+                self._current = (number + 1) % len(self._channels)
+            await self._pause(failure, history, give_up_at)
 
     async def close(self) -> None:
         """Close all channels."""
         self._is_closed = True
         for channel in self._channels:
             await channel.close()
+
+    def _channel(self, number: int) -> Channel:
+        if self._is_closed:
+            raise MisuseError("the client is closed")
+        return self._channels[number]
 
     def _body_of(self, document: Document) -> bytes:
         body = encode(document, "json")
@@ -120,9 +126,11 @@ class Failover:
         pause_s = 0.0
         if history.tries % len(self._channels) == 0:
             pause_s = self._pacing.backoff.pause_s(history.tries // len(self._channels) - 1)
+            if isinstance(error, TooBusy):
+                pause_s = max(pause_s, (error.retry_after_ms or 0) / 1_000)
         now = asyncio.get_running_loop().time()
         if now + pause_s >= give_up_at:
-            raise history.verdict(error) from error
+            raise history.verdict(error)
         if pause_s:
             await asyncio.sleep(pause_s)
 
@@ -154,6 +162,7 @@ class _History:
                 idempotency_key=self.key,
             )
             unknown.index = error.index
+            unknown.__cause__ = error
             return unknown
         if isinstance(error, OutcomeUnknown) and not self.key:
             return Unavailable(error.detail)

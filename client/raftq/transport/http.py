@@ -5,6 +5,7 @@ costs several times what the text protocol does; for places that only HTTP reach
 """
 
 import asyncio
+import io
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlencode
@@ -21,6 +22,7 @@ from raftq.wire.formats import MalformedError, decode
 CONNECT_S: Final = 3.0  # a node on the same continent answers within one
 CONNECTIONS_MAX: Final = 100  # to one node; further calls wait for one to be free
 _JSON: Final = {"Content-Type": "application/json", "Accept": "application/json"}
+_LARGE: Final = 2**20  # bytes; aiohttp wants a file of what is larger
 _GATEWAY_STATUSES: Final = frozenset({502, 503, 504})  # of a proxy that reached no node
 
 
@@ -70,7 +72,7 @@ class HttpChannel:
     async def send(self, verb: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
         """Try a call once; see :class:`~raftq.transport.api.Channel`."""
         method, path, place = _ROUTES[verb]
-        data = body if place is None else None
+        data = None if place is not None else io.BytesIO(body) if len(body) > _LARGE else body
         if place is not None:
             path += place(msgspec.json.decode(body))
         timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(self._connect_s, timeout_s))

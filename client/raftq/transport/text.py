@@ -6,7 +6,7 @@ a connection (``scripts/bench``, client). Knows neither retries nor other nodes.
 
 import asyncio
 import math
-from typing import Final
+from typing import Final, cast
 
 from raftq.errors import ConnectionLost, MisuseError, ProtocolError, RaftqError, error_of
 from raftq.transport.urls import Address
@@ -39,10 +39,8 @@ class TextChannel:
     async def send(self, verb: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
         """Try a call once; see :class:`~raftq.transport.api.Channel`."""
         connection = self._connection
-        if connection is None or connection.is_over:
-            connection = await self._connect()
-        while connection.writable is not None:
-            await asyncio.shield(connection.writable)
+        if connection is None or connection.is_over or connection.writable is not None:
+            connection, timeout_s = await self._prepare(timeout_s)
         reply = await connection.request(verb, body, timeout_s)
         if reply.word == "ok":
             return (int(reply.text) if reply.text.isdecimal() else 0), reply.body
@@ -56,6 +54,21 @@ class TextChannel:
             await asyncio.wait({self._connecting})
         if self._connection is not None:
             await self._connection.close()
+
+    async def _prepare(self, timeout_s: float) -> tuple["_Connection", float]:
+        """Wait for a connection that takes requests; gives what is left of the time, too."""
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + timeout_s
+        try:
+            async with asyncio.timeout_at(give_up_at):
+                connection = self._connection
+                if connection is None or connection.is_over:
+                    connection = await self._connect()
+                while connection.writable is not None:
+                    await asyncio.shield(connection.writable)
+        except TimeoutError as error:
+            raise ConnectionLost(f"{self._address} took no request in time") from error
+        return connection, max(0.0, give_up_at - loop.time())
 
     async def _connect(self) -> "_Connection":
         """Connect once, however many calls ask for it; a call that is cancelled leaves the others be."""
@@ -141,9 +154,8 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=UNSENT_BYTES_MAX)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
+        self._transport.set_write_buffer_limits(high=UNSENT_BYTES_MAX)
 
     def data_received(self, data: bytes) -> None:
         """Answer the calls whose replies are complete."""

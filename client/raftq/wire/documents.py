@@ -25,8 +25,8 @@ IdempotencyKey = Annotated[str, Meta(max_length=128)]
 Order = Literal["random", "fifo", "priority"]
 
 
-class Document(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Base of everything a caller sends."""
+class Document(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Base of everything a caller sends; a field that has its default need not be written."""
 
 
 class Reply(Struct, kw_only=True):

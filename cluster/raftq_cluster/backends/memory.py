@@ -96,4 +96,6 @@ class MemoryBackend:
         if len(operations) != 1 or operations[0][0] != CLAIM:
             return False
         claim: Claim = operations[0]  # type: ignore[assignment] # its kind says so
+        if claim[1] and self._machine.keys.get(claim[1]) is not None:
+            return False  # a repeated claim is answered as it was
         return not self._machine.claimable(claim[4], now_ms)
