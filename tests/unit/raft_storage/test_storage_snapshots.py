@@ -291,3 +291,13 @@ def test_a_snapshot_that_cannot_be_sealed_is_a_failure(call: str) -> None:
     disk.faults.append(Fault(call, errno.EIO))
     with pytest.raises(StorageFailedError):
         writer.finish()
+
+
+def test_aborting_behind_a_failure_to_seal_keeps_what_has_its_name() -> None:
+    disk = new_disk()
+    writer = begun(disk)
+    disk.faults.append(Fault("sync_directory", errno.EIO))
+    with pytest.raises(StorageFailedError):
+        writer.finish()
+    writer.abort()
+    assert read(disk) == CHUNKS

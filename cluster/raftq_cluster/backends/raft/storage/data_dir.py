@@ -135,7 +135,9 @@ def _read(files: Files, directory: Path) -> Identity:
     try:
         document = tomllib.loads(data.decode())
         if document["format"] != FORMAT:
-            raise ForeignError(path, f"has format {document['format']}, this node uses format {FORMAT}")
+            raise ForeignError(
+                path, f"has format {document['format']}, this node uses format {FORMAT}"
+            )
         identity = Identity(cluster_id=document["cluster_id"], node_id=document["node_id"])
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptError(path, 0, "the identity cannot be read") from error

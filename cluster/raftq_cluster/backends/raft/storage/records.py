@@ -52,7 +52,7 @@ class SegmentHeader(NamedTuple):
     previous_end: int  # where the records of the segment before end; 0 for the first
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that triples the cost of making one, for each entry of a log
 class Record:
     """One record. ``end`` is the offset behind it.
 

@@ -161,8 +161,10 @@ def _header(data: bytes, seed: int, path: Path) -> SegmentHeader | None:
 
 def _records(data: bytes, seed: int) -> tuple[list[Record], Broken]:
     records: list[Record] = []
-    while isinstance(record := parse_record(data, _end(records), seed), Record):
+    offset = SEGMENT_HEADER_BYTES
+    while isinstance(record := parse_record(data, offset, seed), Record):
         records.append(record)
+        offset = record.end
     return records, record
 
 
@@ -202,8 +204,11 @@ def _connected(scans: list[Scan], floor: int) -> list[Scan]:
 
 
 def _content_end(kept: list[Scan]) -> Position:
-    ends = [Position(scan.number, r.end) for scan in kept for r in scan.records if r.kind != MARK]
-    return ends[-1] if ends else Position(0, 0)
+    for scan in reversed(kept):
+        for record in reversed(scan.records):
+            if record.kind != MARK:
+                return Position(scan.number, record.end)
+    return Position(0, 0)
 
 
 def _lost(place: Place, current: list[Scan], kept: list[Scan], floor: int) -> CorruptError:

@@ -104,9 +104,10 @@ class SnapshotWriter:
         self._files.sync_directory(self._directory)
 
     def abort(self) -> None:
-        """Remove what has been written."""
+        """Remove what has been written. Changes nothing once the snapshot has its name."""
         self._file.close()
-        self._files.unlink(self._file.path)
+        if self._file.path.name in self._files.names(self._directory):
+            self._files.unlink(self._file.path)
 
 
 class SnapshotReader:
