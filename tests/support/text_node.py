@@ -148,11 +148,12 @@ async def serving(
     limits: Limits | None = None,
     patience: Patience | None = None,
     acked_ends: AckedEnds = "auto",
+    ids: Callable[[], str] | None = None,
 ) -> AsyncIterator[Node]:
     """Start a node and stop it in the end."""
     clock = ManualClock()
     backend = HeldBackend(clock)
-    service = Service(backend, limits)
+    service = Service(backend, limits, ids)
     await service.start()
     server = TextServer(service, "127.0.0.1", 0, acked_ends=acked_ends, patience=patience)
     await server.start()

@@ -264,7 +264,10 @@ async def test_help_names_every_verb() -> None:
         await peer.send(b"1 help\n")
         text = (await Caller(peer).reply()).body.decode()
         words = set(text.split())
-        assert words >= {*VERBS, *["enq", "deq", "ack", "touch", "nack", "stats", "call", "ping", "auth", "help"]}
+        assert words >= {
+            *VERBS,
+            *["enq", "deq", "ack", "touch", "nack", "stats", "call", "ping", "auth", "help"],
+        }
 
 
 @pytest.mark.asyncio
