@@ -29,6 +29,12 @@ NS_PER_MS = 1_000_000
 TURNS_MAX = 10_000
 
 
+async def in_turn(job: Callable[[], Any]) -> Any:
+    """Run a blocking job in one of the loop's next turns."""
+    await asyncio.sleep(0)
+    return job()
+
+
 class Hands:
     """A wall clock and a monotonic clock that a test moves."""
 
@@ -79,13 +85,22 @@ class RaftNode:
                 runner=lambda: InlineRunner(schedule or loop.call_soon),
                 clock=self.hands.clock(),
                 random=Random(seed),
+                in_thread=in_turn,
                 bounds=Bounds(bytes_between_min=snapshot_bytes_min),
                 segment_bytes=segment_bytes,
             ),
         )
 
     async def start(self) -> Self:
-        await self.backend.start()
+        """Start; a power cut on the way is raised here, wherever it came."""
+        starting = asyncio.ensure_future(self.backend.start())
+        while not starting.done():
+            if self.power_is_cut:
+                starting.cancel()
+                await asyncio.wait([starting])
+                raise PowerCut
+            await asyncio.sleep(0)
+        await starting
         return self
 
     def submit(self, *operations: Operation) -> Told:
@@ -137,6 +152,8 @@ class RaftNode:
             running.engine.stop("the process is gone")
             if running._timer is not None:
                 running._timer.cancel()
+            if running._upkeep._task is not None:
+                running._upkeep._task.cancel()
 
     def _on_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if isinstance(context.get("exception"), PowerCut):

@@ -324,7 +324,7 @@ async def test_operations_are_answered_while_a_snapshot_is_being_taken():
 
 
 async def test_stopping_gives_up_a_snapshot_that_is_being_taken():
-    node = await RaftNode(VirtualDisk(), snapshot_bytes_min=100_000).start()
+    node = await RaftNode(VirtualDisk(), snapshot_bytes_min=400_000).start()
     await node.do(*[put(f"t{number}", value=bytes(10)) for number in range(5_000)])
     while not any(path.suffix == ".new" for path in node.disk.paths()):
         await node.do(put(f"x{node.backend.load().tasks}", value=bytes(1_000)))

@@ -5,6 +5,7 @@ import errno
 from pathlib import Path
 
 import pytest
+from tests.support.raft_node import in_turn
 from tests.support.raft_operations import put
 from tests.support.virtual_disk import Fault, Loss, VirtualDisk
 
@@ -41,6 +42,7 @@ class Log:
             self.failures.append,
             last_bytes=recovered.snapshot_bytes,
             bounds=bounds,
+            in_thread=in_turn,
         )
 
     def add(self, value_bytes=1_000):

@@ -24,7 +24,7 @@ from raftq_cluster.backends.raft.storage.files import DiskFiles, Files
 from raftq_cluster.backends.raft.storage.segments import SEGMENT_BYTES
 from raftq_cluster.backends.raft.storage.store import Store
 from raftq_cluster.backends.raft.storage.syncer import Runner, ThreadRunner
-from raftq_cluster.backends.raft.upkeep import Bounds, Upkeep
+from raftq_cluster.backends.raft.upkeep import Bounds, InThread, Upkeep
 from raftq_cluster.config import StartError
 
 # What was submitted is finished in this time when the node stops, or its outcome is unknown.
@@ -49,6 +49,7 @@ class Outside:
 
     files: Files = field(default_factory=DiskFiles)
     runner: Callable[[], Runner] = thread_runner
+    in_thread: InThread = asyncio.to_thread
     clock: LogClock = field(default_factory=LogClock)
     random: Random = field(default_factory=_random)
     bounds: Bounds = Bounds()  # noqa: RUF009 - an immutable tuple
@@ -75,6 +76,7 @@ class Running:
         self.replica = files.recovered.replica
         self._files = files
         self._on_fatal = on_fatal
+        self._in_thread = outside.in_thread
         self._runner = outside.runner()
         surroundings = Surroundings(clock=outside.clock, random=outside.random)
         disk = StoreDisk(files.store, self._runner)
@@ -86,6 +88,7 @@ class Running:
             self.engine.fail,
             last_bytes=files.recovered.snapshot_bytes,
             bounds=outside.bounds,
+            in_thread=outside.in_thread,
         )
         self._failure = ""
         self._is_started = False
@@ -103,7 +106,9 @@ class Running:
         names = (*core_pysyncobj.OVERRIDES.values(), *core_pysyncobj.FIELDS.values())
         verify(core_pysyncobj.installed_library(), names, core_pysyncobj.GLOBALS)
         try:
-            files = await asyncio.to_thread(_open_files, directory, node_id, outside)
+            files: _Files = await outside.in_thread(
+                lambda: _open_files(directory, node_id, outside)
+            )
         except StorageError as error:
             raise StartError(str(error)) from error
         running = cls(files, outside, on_fatal)
@@ -131,7 +136,7 @@ class Running:
             self._timer.cancel()
         await self._upkeep.close()
         self._runner.close()
-        await asyncio.to_thread(self._files.store.close)
+        await self._in_thread(self._files.store.close)
         self._files.data_dir.close()
 
     # --- for the engine (Owner) ---------------------------------------------------------------

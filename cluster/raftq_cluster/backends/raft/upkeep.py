@@ -14,7 +14,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from raftq_cluster.backends.raft.commands import encode_members
 from raftq_cluster.backends.raft.replica import Replica
@@ -35,6 +35,10 @@ SLICE_BYTES: Final = 1 << 20
 SYNC_BYTES: Final = 8 << 20
 # After a snapshot that found the disk full, the next one waits.
 RETRY_S: Final = 30.0
+
+
+InThread: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Runs a job that blocks without stopping the loop."""
 
 
 class Bounds(NamedTuple):
@@ -59,6 +63,7 @@ class Upkeep:
         *,
         last_bytes: int,
         bounds: Bounds,
+        in_thread: InThread = asyncio.to_thread,
     ) -> None:
         self._store = store
         self._journal = store.journal
@@ -66,6 +71,7 @@ class Upkeep:
         self._fail = fail
         self._last_bytes = last_bytes
         self._bounds = bounds
+        self._in_thread = in_thread
         self._kept_bytes = 0  # of entries that the last snapshot holds already
         self._seen_number = store.last_number
         self._last_index = replica.index
@@ -76,7 +82,7 @@ class Upkeep:
     def consider(self) -> None:
         """Begin a snapshot if it is time. Cheap: called after every round that applied entries."""
         if self._task is None and self._is_due():
-            self._task = asyncio.create_task(self._guard(self._take()), name="raft snapshot")
+            self._task = asyncio.create_task(self._guard(self._take), name="raft snapshot")
 
     def each_second(self) -> None:
         """Remove what is not needed, and let an idle log note how far it is synced."""
@@ -87,7 +93,7 @@ class Upkeep:
         if self._task is None and not self._is_closing:
             job = self._journal.collect()
             if job is not None:
-                self._task = asyncio.create_task(self._guard(asyncio.to_thread(job)))
+                self._task = asyncio.create_task(self._guard(lambda: self._in_thread(job)))
 
     async def close(self) -> None:
         """Finish; a snapshot that is being taken is given up at its next slice. Idempotent."""
@@ -104,9 +110,9 @@ class Upkeep:
         is_new = self._replica.index > self._last_index
         return is_new and not self._is_closing and time.monotonic() >= self._not_before_s
 
-    async def _guard(self, work: Awaitable[None]) -> None:
+    async def _guard(self, work: Callable[[], Awaitable[Any]]) -> None:
         try:
-            await work
+            await work()
         except StorageFullError as error:
             self._not_before_s = time.monotonic() + RETRY_S
             _log.warning("no space for a snapshot; the next attempt is in %d s: %s", RETRY_S, error)
@@ -148,9 +154,9 @@ class Upkeep:
                 return False
             if writer.size - synced_bytes > SYNC_BYTES:
                 synced_bytes = writer.size
-                await asyncio.to_thread(writer.sync)
+                await self._in_thread(writer.sync)
             await asyncio.sleep(0)
-        await asyncio.to_thread(writer.finish)
+        await self._in_thread(writer.finish)
         return True
 
     def _slice_records(self) -> int:
@@ -173,7 +179,7 @@ class Upkeep:
             first, kept_bytes = first - 1, kept_bytes + size
         journal.drop_before(first)
         self._kept_bytes = kept_bytes
-        await asyncio.to_thread(self._store.snapshots.prune)
+        await self._in_thread(self._store.snapshots.prune)
 
 
 def _chunks(records: list[Record]) -> Iterator[bytes]:
