@@ -9,14 +9,14 @@ from typing import Final
 
 from aiohttp import web
 
-from raftq_cluster.config.errors import StartError
 from raftq_cluster.observability.metrics import Metrics
 from raftq_cluster.servers.http.answers import Answers
 from raftq_cluster.servers.http.application import make_application
 from raftq_cluster.servers.http.connection import Connection, Guard
 from raftq_cluster.servers.http.context import Context
-from raftq_cluster.servers.http.limits import BACKLOG, Patience
+from raftq_cluster.servers.http.limits import Patience
 from raftq_cluster.servers.http.reading import BodyReader
+from raftq_cluster.servers.listening import listen
 from raftq_cluster.service.facade import Service
 
 CUT_OFF_S: Final = 0.1  # for handlers to notice that the drain is over
@@ -81,25 +81,19 @@ class HttpServer:
         """Listen.
 
         Raises:
-            StartError: the address cannot be listened on.
+            OSError: the address cannot be listened on.
         """
         loop = asyncio.get_running_loop()
         await self._runner.setup()
         manager = self._runner.server
         assert manager is not None
         try:
-            self._listening = await loop.create_server(
-                lambda: Connection(self._guard, manager, loop=loop),
-                self._host,
-                self._port,
-                backlog=BACKLOG,
+            self._listening = await listen(
+                lambda: Connection(self._guard, manager, loop=loop), self._host, self._port
             )
-        except OSError as error:
+        except OSError:
             await self._runner.cleanup()
-            reason = (error.strerror or str(error)).lower()
-            raise StartError(
-                f"cannot listen for HTTP on {self._host}:{self._port}: {reason}"
-            ) from error
+            raise
         self._sweep()
 
     async def stop(self, drain_s: float) -> None:

@@ -16,7 +16,6 @@ WRITE_HIGH_BYTES: Final = (
 REPLIES_AT_ONCE: Final = 16  # written before it is looked at whether the peer still takes them
 RECEIVING_BYTES_MAX: Final = 256 * 2**20  # of all requests that are still on their way
 CONNECTIONS_REFUSED_MAX: Final = 64  # told so at one time; those above are just closed
-BACKLOG: Final = 1_024  # connections that the kernel keeps until they are accepted
 
 # A peer that vanished without a word is found by the kernel: after about two minutes.
 KEEPALIVE_IDLE_S: Final = 60

@@ -6,9 +6,10 @@ through ``start``, ``stop``, ``address`` and ``served`` alone.
 
 import asyncio
 
+from raftq_cluster.servers.listening import listen
 from raftq_cluster.servers.text.connection import AckedEnds, Connection
 from raftq_cluster.servers.text.guard import Guard
-from raftq_cluster.servers.text.limits import BACKLOG, Patience
+from raftq_cluster.servers.text.limits import Patience
 from raftq_cluster.service.facade import Service
 
 
@@ -59,12 +60,8 @@ class TextServer:
         Raises:
             OSError: the address cannot be listened on.
         """
-        loop = asyncio.get_running_loop()
-        self._listening = await loop.create_server(
-            lambda: Connection(self._service, self._guard, self._acked_ends),
-            self._host,
-            self._port,
-            backlog=BACKLOG,
+        self._listening = await listen(
+            lambda: Connection(self._service, self._guard, self._acked_ends), self._host, self._port
         )
         self._sweep()
 
