@@ -313,10 +313,14 @@ class VirtualDisk:
         """Take space for a part of a file."""
         wanted = set(range(offset // PAGE_BYTES, -(-(offset + size) // PAGE_BYTES)))
         new = wanted - inode.reserved
-        used_bytes = self.used_bytes() + len(new) * PAGE_BYTES if new else 0
-        if self.capacity_bytes is not None and used_bytes > self.capacity_bytes:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        capacity_bytes = self.capacity_bytes
+        if capacity_bytes is not None and new:
+            self._refuse_above(capacity_bytes - len(new) * PAGE_BYTES)
         inode.reserved |= new
+
+    def _refuse_above(self, limit_bytes: int) -> None:
+        if self.used_bytes() > limit_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def used_bytes(self) -> int:
         """Space taken by files that have a name or are open."""
