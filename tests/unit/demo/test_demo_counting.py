@@ -7,11 +7,11 @@ import msgspec
 import pytest
 
 from demo.counting import (
-    LEFT_OUT,
     Partial,
     count_here,
     identifiers,
     merge,
+    sources,
     standard_library,
     top,
 )
@@ -68,9 +68,14 @@ def test_the_top_is_sorted_by_count_then_name() -> None:
     assert top({"c": 1, "b": 2, "a": 1, "d": 3}, 3) == [("d", 3), ("b", 2), ("a", 1)]
 
 
-def test_the_standard_library_is_found_without_its_tests() -> None:
-    paths = standard_library()
-    names = {path.name for path in paths}
+def test_sources_are_found_in_every_folder_that_is_not_left_out(tmp_path: Path) -> None:
+    for name in ("b.py", "a.py", "a.txt", "deep/er/c.py", "test/d.py", "x/site-packages/e.py"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert sources(tmp_path) == [tmp_path / name for name in ("a.py", "b.py", "deep/er/c.py")]
+
+
+def test_the_standard_library_is_found() -> None:
+    names = {path.name for path in standard_library()}
     assert {"tokenize.py", "abc.py", "argparse.py"} <= names
-    assert not any(part in LEFT_OUT for path in paths for part in path.parts[-3:-1])
-    assert paths == sorted(paths)
