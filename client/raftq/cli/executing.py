@@ -10,7 +10,8 @@ import signal
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Final
+from tempfile import TemporaryFile
+from typing import Any, Final, Self
 
 from raftq.tasks import Task
 from raftq.worker import MoveError, RetryError
@@ -40,22 +41,88 @@ class Executor:
             RetryError: it exited with 75.
             MoveError: it exited with anything else but 0, or a signal ended it.
         """
-        process = await asyncio.create_subprocess_shell(
-            self._command,
-            stdin=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**self._environ, **_facts(task)},
-            process_group=0,  # a Ctrl-C is for the worker, which lets the command finish
-        )
-        try:
-            _, tail = await asyncio.gather(_feed(process, stdin_of(task)), _pass_on(process))
-            code = await process.wait()
-        finally:
-            await _end(process)
+        with _Stderr() as stderr:
+            process = await self._start(task, stderr)
+            copying = asyncio.create_task(stderr.pass_on())
+            try:
+                code = await process.wait()
+            finally:
+                await _end(process)
+                tail = await _finish(copying)
         if code == TRY_AGAIN:
             raise RetryError(_err(code, tail))
         if code:
             raise MoveError(_err(code, tail))
+
+    async def _start(self, task: Task, stderr: "_Stderr") -> asyncio.subprocess.Process:
+        """Start the command; a cancel in between must not leave it running."""
+        starting = asyncio.ensure_future(self._spawn(task, stderr))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await _end(await starting)
+            raise
+
+    async def _spawn(self, task: Task, stderr: "_Stderr") -> asyncio.subprocess.Process:
+        # A file for stdin and a pipe of our own for stderr: with pipes of asyncio's, whatever the
+        # command leaves running would keep its end from being noticed.
+        with TemporaryFile() as stdin:
+            stdin.write(stdin_of(task))
+            stdin.seek(0)
+            process = await asyncio.create_subprocess_shell(
+                self._command,
+                stdin=stdin,
+                stderr=stderr.take_write_end(),
+                env={**self._environ, **_facts(task)},
+                process_group=0,  # a Ctrl-C is for the worker, which lets the command finish
+            )
+        stderr.close_write_end()
+        return process
+
+
+class _Stderr:
+    """The pipe that a command's stderr goes through."""
+
+    def __init__(self) -> None:
+        self._read_end, self._write_end = os.pipe()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close_write_end()
+        os.close(self._read_end)
+
+    def take_write_end(self) -> int:
+        """Give the end that the command writes to."""
+        return self._write_end
+
+    def close_write_end(self) -> None:
+        """Leave the write end to the command alone, so that its end can be seen. Idempotent."""
+        if self._write_end >= 0:
+            os.close(self._write_end)
+            self._write_end = -1
+
+    async def pass_on(self) -> bytes:
+        """Copy what comes to this process's own stderr, and give its end."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader()
+        with os.fdopen(os.dup(self._read_end), "rb") as pipe:
+            transport, _ = await loop.connect_read_pipe(
+                lambda: asyncio.StreamReaderProtocol(reader), pipe
+            )
+            tail = b""
+            try:
+                while piece := await reader.read(_PIECE_BYTES):
+                    with suppress(OSError):  # nobody may be reading ours
+                        sys.stderr.buffer.write(piece)
+                        sys.stderr.flush()
+                    tail = (tail + piece)[-ERR_BYTES_MAX:]
+            except asyncio.CancelledError:
+                return tail  # what has come by now has to do
+            finally:
+                transport.close()
+        return tail
 
 
 def stdin_of(task: Task) -> bytes:
@@ -78,25 +145,6 @@ def _facts(task: Task) -> dict[str, str]:
     return {f"RAFTQ_TASK_{name}": str(fact) for name, fact in facts.items()}
 
 
-async def _feed(process: asyncio.subprocess.Process, data: bytes) -> None:
-    assert process.stdin is not None
-    with suppress(ConnectionError):  # a command need not read
-        process.stdin.write(data)
-        await process.stdin.drain()
-    process.stdin.close()
-
-
-async def _pass_on(process: asyncio.subprocess.Process) -> bytes:
-    """Copy stderr to this process's own, and give its end."""
-    assert process.stderr is not None
-    tail = b""
-    while piece := await process.stderr.read(_PIECE_BYTES):
-        sys.stderr.buffer.write(piece)
-        sys.stderr.flush()
-        tail = (tail + piece)[-ERR_BYTES_MAX:]
-    return tail
-
-
 def _err(code: int, tail: bytes) -> str:
     said = tail.decode(errors="replace").strip()
     how = f"exit code {code}" if code > 0 else f"ended by {signal.Signals(-code).name}"
@@ -104,9 +152,7 @@ def _err(code: int, tail: bytes) -> str:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """End the command and whatever it started; does nothing if it has ended."""
-    if process.returncode is not None:
-        return
+    """End the command and whatever it has left running."""
     _signal(process, signal.SIGTERM)
     try:
         async with asyncio.timeout(_END_S):
@@ -114,6 +160,13 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     except TimeoutError:
         _signal(process, signal.SIGKILL)
         await process.wait()
+
+
+async def _finish(copying: "asyncio.Task[bytes]") -> bytes:
+    """Give the end of stderr; something that escaped may hold the pipe open, so not for ever."""
+    await asyncio.wait({copying}, timeout=_END_S)
+    copying.cancel()
+    return await copying
 
 
 def _signal(process: asyncio.subprocess.Process, number: int) -> None:

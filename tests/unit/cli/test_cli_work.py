@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import os
+import select
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 from tests.support.raftq_command import invoke, task
@@ -94,16 +95,25 @@ def test_a_command_whose_task_is_lost_is_ended_with_its_children(tmp_path):
 
     asyncio.run(lose())
     shell, child = map(int, pids.read_text().split())
-    assert is_gone(shell)
-    assert is_gone(child)
+    assert ends_soon(shell)
+    assert ends_soon(child)
 
 
-def is_gone(pid: int) -> bool:
+def test_what_a_command_leaves_running_is_ended_and_not_waited_for(tmp_path):
+    pid = tmp_path / "pid"
+    execute(f"sleep 600 & echo $! > {pid}")
+    assert ends_soon(int(pid.read_text()))
+
+
+def ends_soon(pid: int) -> bool:
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().split()[2]
-    except FileNotFoundError:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
         return True
-    return state in "ZX"  # ended, and not yet waited for by init
+    try:
+        return bool(select.select([process], [], [], 10)[0])  # readable once it has ended
+    finally:
+        os.close(process)
 
 
 # --- the verb --------------------------------------------------------------------------------------
