@@ -46,6 +46,11 @@ class FakeTransport(asyncio.Transport):
         if unread_bytes <= self._high_bytes:
             self._protocol.resume_writing()
 
+    def end(self) -> None:
+        """The peer sends no more."""
+        if not self._protocol.eof_received():
+            self.close()
+
     def lose(self) -> None:
         """The connection is lost."""
         self._is_closing = True

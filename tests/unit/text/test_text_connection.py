@@ -11,9 +11,12 @@ from tests.support.http_node import ManualClock
 from tests.support.text_node import HeldBackend, until
 from tests.support.text_transport import FakeTransport
 
+from raftq.wire.documents import Problem
+from raftq.wire.formats import decode
+from raftq.wire.text import ReplyParser
 from raftq_cluster.backends.api import Sink
 from raftq_cluster.core.operations import Operation
-from raftq_cluster.core.outcomes import Done
+from raftq_cluster.core.outcomes import Done, Outcome, Unfinished
 from raftq_cluster.servers.text.connection import Connection
 from raftq_cluster.servers.text.guard import Guard
 from raftq_cluster.servers.text.limits import (
@@ -38,12 +41,12 @@ class Recorder(HeldBackend):
     def __init__(self) -> None:
         super().__init__(ManualClock())
         self.sizes: list[int] = []
-        self.answers_nonsense = False
+        self.answers: Outcome | None = None  # to everything, whatever it is
 
     def submit(self, operations: Sequence[Operation], sink: Sink) -> None:
         self.sizes.append(len(operations))
-        if self.answers_nonsense:
-            sink(1, [Done()] * len(operations))
+        if self.answers is not None:
+            sink(1, [self.answers] * len(operations))
         else:
             super().submit(operations, sink)
 
@@ -339,9 +342,9 @@ async def test_replies_to_a_closing_transport_are_dropped() -> None:
 async def test_a_fault_of_ours_ends_one_connection_and_no_other() -> None:
     async with room() as here:
         connection, transport = here.connect()
-        here.backend.answers_nonsense = True
+        here.backend.answers = Done()
         connection.data_received(enqs(1))
-        here.backend.answers_nonsense = False
+        here.backend.answers = None
         assert transport.was_aborted
         other, its_transport = here.connect()
         other.data_received(enqs(1))
@@ -352,7 +355,7 @@ async def test_a_fault_of_ours_ends_one_connection_and_no_other() -> None:
 async def test_a_fault_in_one_called_verb_is_an_internal_failure_of_that_call_alone() -> None:
     async with room() as here:
         connection, transport = here.connect()
-        here.backend.answers_nonsense = True
+        here.backend.answers = Done()
         connection.data_received(
             b'1 call claim 16 {"queues":["q"]}\n2 call claim 16 {"queues":["q"]}\n'
         )
@@ -371,6 +374,42 @@ async def test_a_fault_in_a_query_is_an_internal_failure_of_that_query_alone(
         connection.data_received(b"1 call time 2 {}\n2 ping\n")
         await until(lambda: b"fail" in transport.said)
         assert transport.said.startswith(b"2 pong\n1 fail internal ")
+
+
+@pytest.mark.parametrize("code", ["unavailable", "outcome_unknown"])
+@pytest.mark.asyncio
+async def test_what_was_not_certainly_done_says_so(code: str) -> None:
+    async with room() as here:
+        connection, transport = here.connect()
+        here.backend.answers = Unfinished(code, "no leader\nis known")
+        connection.data_received(b"1 enq q 1 x\n2 deq q\n3 ack q 1\n4 touch q 1\n")
+        message = b"error %b: no leader is known" % code.encode()
+        assert transport.said.splitlines() == [b"%d %b" % (rid, message) for rid in (1, 2, 3, 4)]
+
+
+@pytest.mark.asyncio
+async def test_a_call_of_unknown_outcome_fails_with_a_document() -> None:
+    async with room() as here:
+        connection, transport = here.connect()
+        here.backend.answers = Unfinished("outcome_unknown", "the leader changed")
+        connection.data_received(b'1 call claim 16 {"queues":["q"]}\n')
+        (reply,) = ReplyParser().feed(transport.said)
+        assert (reply.word, reply.text) == ("fail", "outcome_unknown")
+        problem = decode(reply.body, Problem, "json")
+        assert (problem.retryable, problem.index) == (True, 1)
+
+
+@pytest.mark.asyncio
+async def test_a_draining_service_refuses_requests_and_a_draining_server_connections() -> None:
+    async with room() as here:
+        connection, transport = here.connect()
+        here.service.drain()
+        connection.data_received(b"1 deq q\n")
+        assert transport.said == b"1 error unavailable: the node is stopping\n"
+        here.guard.drain()
+        assert transport.has_ended
+        _, late = here.connect()
+        assert late.said == b"- error unavailable: the node is stopping\n"
 
 
 @pytest.mark.asyncio
