@@ -57,6 +57,13 @@ class KeyTable:
         """Tell whether no further key can be remembered now."""
         return len(self._records) >= KEYS_MAX or self.size_bytes >= KEY_BYTES_MAX
 
+    def refusal(self) -> Refused:
+        """Name the limit that makes the table full."""
+        name, limit = "keys_held_max", KEYS_MAX
+        if len(self._records) < limit:
+            name, limit = "key_bytes_held_max", KEY_BYTES_MAX
+        return Refused("store_full", f"the limit {name} is {limit}", limit_name=name, limit=limit)
+
     def add(self, key: str, mark: bytes, now_ms: int, outcome: Outcome) -> None:
         """Remember a key that is not in the table."""
         size_bytes = _RECORD_BYTES + len(key) + _outcome_bytes(outcome)

@@ -29,6 +29,7 @@ from raftq_cluster.core.outcomes import (
 )
 from raftq_cluster.core.queries import Query
 from raftq_cluster.core.queue_state import QueueState
+from raftq_cluster.core.settings import PATTERNS_MAX
 from raftq_cluster.core.snapshot import Snapshot
 from raftq_cluster.core.state import State
 from raftq_cluster.core.task import Task
@@ -36,7 +37,12 @@ from raftq_cluster.core.task import Task
 _EMPTY: Final = Claimed(())
 _DONE: Final = Done()
 _UNKNOWN_KIND: Final = Refused("invalid", "unknown kind of operation")
-_TOO_MANY_SETTINGS: Final = Refused("store_full", "there are as many settings as there may be")
+_TOO_MANY_SETTINGS: Final = Refused(
+    "store_full",
+    f"the limit settings_max is {PATTERNS_MAX}",
+    limit_name="settings_max",
+    limit=PATTERNS_MAX,
+)
 _NO_SUCH_TASK: Final = Refused("task_not_found", "no dequeued task of this queue has this id")
 
 
@@ -118,7 +124,7 @@ class Machine(State):
                 return Refused("idempotency_key_reused", "the key was used for another request")
             return record.outcome
         if self.keys.is_full():
-            return Refused("store_full", "no more idempotency keys can be remembered now")
+            return self.keys.refusal()
         outcome = handler(operation)
         # What did nothing and may go better next time is not remembered: an empty claim's retry may
         # find a task, and there may be room for settings.

@@ -94,11 +94,14 @@ class Refused(NamedTuple):
 
     ``code`` is a stable name of ``raftq.wire.codes``: ``dependency`` (every failing part is in
     ``failed``), ``idempotency_key_reused``, ``store_full``, ``task_not_found``, ``invalid``.
+    ``limit_name`` and ``limit`` tell the limit that was met, "" if it was none.
     """
 
     code: str
     detail: str = ""
     failed: tuple[FailedPart, ...] = ()
+    limit_name: str = ""
+    limit: int = 0
 
 
 class Unfinished(NamedTuple):

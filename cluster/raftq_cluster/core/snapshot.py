@@ -146,8 +146,8 @@ def outcome_of(name: str, fields: tuple[Any, ...]) -> outcomes.Outcome:
             return outcomes.Settled(rows(*row))
         case "Done", ():
             return outcomes.Done()
-        case "Refused", (code, detail, failed):
+        case "Refused", (code, detail, failed, limit_name, limit):
             parts = tuple(outcomes.FailedPart(*part) for part in failed)
-            return outcomes.Refused(code, detail, parts)
+            return outcomes.Refused(code, detail, parts, limit_name, limit)
         case _:
             raise ValueError(f"no outcome is called {name}")

@@ -74,8 +74,7 @@ class Service:
             sink(self._backend.status().index, [_STOPPING])
             return _nothing_to_give_up
         if len(self._waiters) >= self.limits.waiters_max:
-            limit = self.limits.waiters_max
-            refused = Refused("too_busy", f"the limit waiters_max is {limit}")
+            refused = _over_limit("too_busy", "waiters_max", self.limits.waiters_max)
             sink(self._backend.status().index, [refused])
             return _nothing_to_give_up
         return self._waiters.add(claim, wait_ms, sink)
@@ -140,8 +139,7 @@ class Service:
 
     def _submit_when_full(self, operations: Sequence[Operation], sink: Sink) -> None:
         """Refuse what inserts, so that a full node can still be drained."""
-        limit = self.limits.bytes_held_max
-        refused = Refused("store_full", f"the limit bytes_held_max is {limit}")
+        refused = _over_limit("store_full", "bytes_held_max", self.limits.bytes_held_max)
         admitted = [item for item in operations if not _inserts(item)]
 
         def told(index: int, outcomes: Sequence[Outcome]) -> None:
@@ -152,6 +150,10 @@ class Service:
             self._backend.submit(admitted, told)
         else:
             told(self._backend.status().index, ())
+
+
+def _over_limit(code: str, name: str, limit: int) -> Refused:
+    return Refused(code, f"the limit {name} is {limit}", limit_name=name, limit=limit)
 
 
 def _inserts(operation: Operation) -> bool:

@@ -66,6 +66,8 @@ def refusal_of(outcome: Refused | Unfinished, index: int) -> Refusal:
     refusal = Refusal(outcome.code, outcome.detail, index=index)
     if isinstance(outcome, Refused):
         refusal.failed = outcome.failed
+        if outcome.limit_name:
+            refusal.limit_name, refusal.limit = outcome.limit_name, outcome.limit
     return refusal
 
 

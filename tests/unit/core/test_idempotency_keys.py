@@ -144,7 +144,8 @@ def test_a_full_table_refuses_new_keys_and_answers_known_ones(
     table = TaskTable()
     first = table.do(INSERT)
     other = modify(inserts=[op.Insert("/a", "y")], key="other")
-    assert refusal_code(table.do(other)) == "store_full"
+    refused = table.do(other)
+    assert refused == Refused("store_full", "the limit keys_held_max is 1", (), "keys_held_max", 1)
     assert table.do(INSERT) == first
     assert isinstance(table.do(other._replace(key="")), Modified)
 
@@ -165,7 +166,9 @@ def test_the_bytes_of_remembered_answers_are_bounded(monkeypatch: pytest.MonkeyP
     key_bytes = table.machine.load()[3]
     assert key_bytes > 10_000
     monkeypatch.setattr(keys, "KEY_BYTES_MAX", key_bytes)
-    assert refusal_code(table.do(INSERT)) == "store_full"
+    refused = table.do(INSERT)
+    assert (refused.code, refused.limit_name) == ("store_full", "key_bytes_held_max")
+    assert refused.limit == key_bytes
 
 
 def test_long_refusals_count_by_their_length() -> None:

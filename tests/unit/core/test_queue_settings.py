@@ -115,7 +115,7 @@ def test_there_is_a_limit_to_patterns_and_known_ones_can_still_be_changed_and_re
     table.configure("/b", lease_ms=5)
     refused = table.do(configure("/c", lease_ms=5))
     assert isinstance(refused, Refused)
-    assert refused.code == "store_full"
+    assert (refused.code, refused.limit_name) == ("store_full", "settings_max")
     table.configure("/a", lease_ms=6)
     table.configure("/b")
     table.configure("/c", lease_ms=5)

@@ -21,7 +21,10 @@ from raftq_cluster.core.outcomes import Outcome, Refused
 
 _MALFORMED: Final = Refused("invalid", "the operation has a value that cannot be stored")
 _TOO_LARGE: Final = Refused(
-    "too_large", f"an operation may take at most {OPERATION_BYTES_MAX} bytes of the log"
+    "too_large",
+    f"an operation may take at most {OPERATION_BYTES_MAX} bytes of the log",
+    limit_name="operation_bytes_max",
+    limit=OPERATION_BYTES_MAX,
 )
 
 
