@@ -119,9 +119,9 @@ class Caller:
         Raises:
             MisuseError: closed, or in another process or event loop than before.
         """
-        loop = asyncio.get_running_loop()
         if self._misuse:
             raise MisuseError(self._misuse)
+        loop = asyncio.get_running_loop()
         if loop is not self._loop:
             if self._loop is not None:
                 raise MisuseError("the client belongs to another event loop")

@@ -43,7 +43,7 @@ class TextChannel:
             connection, timeout_s = await self._prepare(timeout_s)
         reply = await connection.request(verb, body, timeout_s)
         if reply.word == "ok":
-            return (int(reply.text) if reply.text.isdecimal() else 0), reply.body
+            return 0, reply.body  # this protocol does not tell the log index
         raise _error_in(reply)
 
     async def close(self) -> None:

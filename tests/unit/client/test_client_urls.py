@@ -1,0 +1,58 @@
+"""Addresses of a cluster."""
+
+import pytest
+
+from raftq import AsyncClient, InvalidRequest
+from raftq.transport.urls import Address, parse_urls
+
+
+@pytest.mark.parametrize(
+    ("text", "addresses"),
+    [
+        ("raftq://a:1", [("raftq", "a", 1)]),
+        ("raftq://a", [("raftq", "a", 7979)]),
+        ("http://a/", [("http", "a", 7677)]),
+        ("raftq://a:1,b:2, c:3", [("raftq", "a", 1), ("raftq", "b", 2), ("raftq", "c", 3)]),
+        ("raftq://a:1,raftq://b:2", [("raftq", "a", 1), ("raftq", "b", 2)]),
+        ("raftq://a:1,a:1", [("raftq", "a", 1)]),
+        ("http://[::1]:5,[::2]", [("http", "::1", 5), ("http", "::2", 7677)]),
+    ],
+)
+def test_addresses_are_read_in_order(text, addresses):
+    assert parse_urls(text) == [Address(*address) for address in addresses]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a:1", "begins with neither"),
+        ("https://a:1", "begins with neither"),
+        ("ftp://a:1", "begins with neither"),
+        ("raftq://", "HOST:PORT"),
+        ("raftq://a:1,,b:2", "HOST:PORT"),
+        ("raftq://::1:5", "HOST:PORT"),
+        ("raftq://a b:1", "HOST:PORT"),
+        ("raftq://me@a:1", "HOST:PORT"),
+        ("http://a:1/v1", "no port"),
+        ("raftq://a:0", "no port"),
+        ("raftq://a:65536", "no port"),
+        ("raftq://a:x", "no port"),
+        ("raftq://a:1,http://b:2", "one scheme"),
+        ("raftq://" + ",".join(f"a{n}" for n in range(65)), "more than 64"),
+    ],
+)
+def test_what_is_no_address_is_refused_with_the_reason(text, why):
+    with pytest.raises(InvalidRequest, match=why):
+        AsyncClient(text)
+
+
+def test_the_environment_and_the_default_decide_where_nothing_is_said(monkeypatch):
+    monkeypatch.delenv("RAFTQ_URL", raising=False)
+    assert parse_urls(None) == [Address("raftq", "127.0.0.1", 7979)]
+    monkeypatch.setenv("RAFTQ_URL", "http://n1,n2")
+    assert [address.host for address in parse_urls(None)] == ["n1", "n2"]
+
+
+def test_an_address_shows_itself_as_a_url():
+    assert str(Address("raftq", "::1", 5)) == "raftq://[::1]:5"
+    assert str(Address("http", "n1", 5)) == "http://n1:5"
