@@ -41,6 +41,8 @@ class Daemon(click.Group):
 def _run(action: Callable[[], object]) -> int:
     try:
         result = action()
+    except ImportError as error:
+        return _refuse(f"{error}: a node needs pip install 'raftq[server]'", EXIT_ERROR)
     except StartError as error:
         return _refuse(error.sentence, error.exit_code)
     except click.ClickException as error:
@@ -174,6 +176,8 @@ def run_node(loaded: Loaded) -> int:
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_serve(settings))
+    except ImportError:
+        raise  # the caller has a sentence for it
     except Exception:
         log.exception("node broke")
         return _refuse("the node met an error of its own; the log has it", EXIT_ERROR)

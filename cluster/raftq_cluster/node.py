@@ -17,6 +17,7 @@ import structlog
 
 from raftq_cluster.backends.api import Backend
 from raftq_cluster.backends.memory import MemoryBackend
+from raftq_cluster.backends.raft.backend import RaftBackend
 from raftq_cluster.config import StartError
 from raftq_cluster.config.settings import Address, Settings
 from raftq_cluster.observability.metrics import Metrics
@@ -110,9 +111,6 @@ class Node:
         settings = self._settings
         if settings.backend == "memory":
             return MemoryBackend(node_id=settings.node_id or _MEMORY_NODE_ID)
-        # The library that this imports is not needed by a node that keeps nothing.
-        from raftq_cluster.backends.raft.backend import RaftBackend  # noqa: PLC0415
-
         return RaftBackend(Path(settings.data_dir), node_id=settings.node_id, on_fatal=self.fail)
 
     async def _listen(self, service: Service, opened: AsyncExitStack) -> dict[str, Server]:
