@@ -132,21 +132,21 @@ class RaftNode:
     async def killed(self, **changes: Any) -> "RaftNode":
         """The next life, after the process was killed: what it wrote is there."""
         self.disk.kill()
-        self.abandon()
+        await self.die()
         return await self.reborn(**changes).start()
 
     async def after_power_cut(self, loss: Loss, **changes: Any) -> "RaftNode":
         """The next life, after a power cut."""
         self.disk.cut_power(loss)
-        self.abandon()
+        await self.die()
         return await self.reborn(**changes).start()
 
     def reborn(self, **changes: Any) -> "RaftNode":
         hands = Hands(self.hands.wall_ms)
         return RaftNode(self.disk, **{"hands": hands, **self._options, **changes})
 
-    def abandon(self) -> None:
-        """Let the dead node's timers run no more; it has no process that could do it."""
+    async def die(self) -> None:
+        """Let nothing of this life run any more, as its process is gone."""
         running = self.backend._running
         if running is not None:
             running.engine.stop("the process is gone")
@@ -154,6 +154,8 @@ class RaftNode:
                 running._timer.cancel()
             if running._upkeep._task is not None:
                 running._upkeep._task.cancel()
+        for _ in range(3):  # what it had handed to the loop finds its files gone
+            await asyncio.sleep(0)
 
     def _on_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if isinstance(context.get("exception"), PowerCut):

@@ -106,7 +106,7 @@ async def test_power_cuts_during_a_restart_lose_nothing_either(loss):
     node.submit(put("unanswered"))
     for cut in range(1, 100):
         disk.cut_power(loss)
-        node.abandon()
+        await node.die()
         node = node.reborn(seed=cut)
         disk.cut_at = disk.calls + cut
         try:
