@@ -28,6 +28,7 @@ class Column(NamedTuple):
     show: Callable[[Any, int], str]  # takes the row and the time of the log
     right: bool = False
     wide: bool = False  # shown in wide tables only
+    flexible: bool = False  # may be cut where a terminal is narrow
 
 
 class Kind(NamedTuple):
@@ -106,17 +107,19 @@ def _lease(row: Any, _now_ms: int) -> str:
 _TASK_HEAD: Final = (
     Column("id", "ID", _field("id")),
     _number("version", "VERSION"),
-    Column("queue", "QUEUE", _field("queue")),
+    Column("queue", "QUEUE", _field("queue"), flexible=True),
     Column("at", "STATE", task_state),
-    Column("claimant", "CLAIMANT", _field("claimant")),
+    Column("claimant", "CLAIMANT", _field("claimant"), flexible=True),
     _number("claims", "CLAIMS"),
     _number("attempt", "ATTEMPT"),
     _number("priority", "PRIORITY", wide=True),
     Column("created", "CREATED", _moment("created"), wide=True),
     Column("modified", "MODIFIED", _moment("modified"), wide=True),
-    Column("err", "ERROR", _field("err")),
+    Column("err", "ERROR", _field("err"), flexible=True),
 )
-TASKS: Final = Kind("task", "id", (*_TASK_HEAD, Column("value", "VALUE", _value)), task_document)
+TASKS: Final = Kind(
+    "task", "id", (*_TASK_HEAD, Column("value", "VALUE", _value, flexible=True)), task_document
+)
 TASKS_WITHOUT_VALUES: Final = Kind(
     "task", "id", _TASK_HEAD, lambda task: task_document(task, with_value=False)
 )

@@ -33,6 +33,17 @@ class Root(LazyGroup):
         code = run(lambda: super(Root, self).main(*args, **kwargs))
         sys.exit(code)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb. That whoever read stdout has gone is no error."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # The interpreter must not complain either when it flushes.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return failures.BROKEN_PIPE
+        return result
+
 
 def run(action: Callable[[], object]) -> int:
     """Do something, and give the exit code that says how it went."""
@@ -43,10 +54,6 @@ def run(action: Callable[[], object]) -> int:
         return failures.INTERRUPTED
     except KeyboardInterrupt:
         return failures.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read stdout has gone; the interpreter must not complain when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return failures.BROKEN_PIPE
     except click.ClickException as error:
         return _usage(error)
     except Exception as error:  # noqa: BLE001 - no traceback reaches a person

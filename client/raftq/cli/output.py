@@ -7,12 +7,15 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from raftq.cli.columns import Column, Kind
 from raftq.cli.documents import Document
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _PIPE_WIDTH: Final = 10_000  # a table in a file is not cut to a terminal's width
 
@@ -94,25 +97,30 @@ class Printer:
 
 def _write_table(printer: Printer, kind: Kind, rows: Sequence[Any], now_ms: int) -> None:
     from rich.console import Console
+
+    columns = printer.shown(kind)
+    cells = [[column.show(row, now_ms) for column in columns] for row in rows]
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    Console(file=sys.stdout, width=width).print(make_table(columns, cells))
+
+
+def make_table(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> "Table":
+    """Make a table without lines. Where the terminal is narrow, flexible columns are cut."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    columns = printer.shown(kind)
-    cells = [[column.show(row, now_ms) for column in columns] for row in rows]
     for position, column in enumerate(columns):
         widest = max((len(line[position]) for line in cells), default=0)
         table.add_column(
             column.header,
             justify="right" if column.right else "left",
             no_wrap=True,
-            # What is copied from a table must be whole.
-            min_width=max(widest, len(column.header)) if column.name == kind.key else None,
+            min_width=None if column.flexible else max(widest, len(column.header)),
         )
     for line in cells:
         table.add_row(*(Text(cell) for cell in line))
-    width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    Console(file=sys.stdout, width=width).print(table)
+    return table
 
 
 def _write_json(printer: Printer, kind: Kind, rows: Sequence[Any], _now_ms: int) -> None:

@@ -62,25 +62,25 @@ class Look:
 
 def draw(now: Look, before: Look | None) -> "Table":
     """Draw a look; rates need the one before."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from raftq.cli.columns import QUEUES
+    from raftq.cli.columns import QUEUES, Column
+    from raftq.cli.output import make_table
 
     cluster = now.cluster
     seconds = 0.0 if before is None else (now.now_ms - before.now_ms) / 1000
-    title = (
+
+    def per_s(queue: Any, _now_ms: int) -> str:
+        old = queue.tasks if before is None else before.tasks.get(queue.name, 0)
+        return f"{(queue.tasks - old) / seconds:+.1f}" if seconds > 0 else ""
+
+    columns = [*QUEUES.columns, Column("per_s", "PER S", per_s, right=True)]
+    table = make_table(
+        columns, [[column.show(queue, now.now_ms) for column in columns] for queue in now.queues]
+    )
+    table.title_justify = "left"
+    table.title = (
         f"{cluster.leader or 'no leader'}  term {cluster.term}  log index {cluster.index}"
         f"  {cluster.durability}"
     )
-    table = Table(box=None, pad_edge=False, title=title, title_justify="left", expand=True)
-    for column in QUEUES.columns:
-        table.add_column(column.header, justify="right" if column.right else "left", no_wrap=True)
-    table.add_column("PER S", justify="right")
-    for queue in now.queues:
-        cells = [Text(column.show(queue, now.now_ms)) for column in QUEUES.columns]
-        old = queue.tasks if before is None else before.tasks.get(queue.name, 0)
-        table.add_row(*cells, f"{(queue.tasks - old) / seconds:+.1f}" if seconds > 0 else "")
     return table
 
 
