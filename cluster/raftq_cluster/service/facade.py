@@ -104,6 +104,8 @@ class Service:
             result: tuple[int, Outcome] = await future
         except asyncio.CancelledError:
             give_up()
+            if not future.cancelled():  # it was told in the very moment of the cancellation
+                self._waiters.give_back(future.result()[1])
             raise
         return result
 

@@ -3,28 +3,33 @@
 An arrival of n tasks wakes at most n waiters, the longest waiting first: there is no thundering
 herd. A woken waiter submits its claim anew; if another claimant was quicker it waits on, in its old
 place. An arrival that comes while a waiter's claim is under way may have come too late for
-that claim, so the waiter tries once more before it sleeps.
+that claim, so the waiter tries once more before it sleeps. A waiter that leaves without having taken
+from the queue that woke it wakes the next one of that queue.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
 from itertools import islice
+from typing import Final
 
 from raftq_cluster.backends.api import Backend, Ready, Sink
 from raftq_cluster.core import operations as op
-from raftq_cluster.core.outcomes import Claimed, Outcome
+from raftq_cluster.core.outcomes import Claimed, Outcome, Unfinished
 
+# After a failure (there is no leader for a moment): soon enough for an election's end, and no load.
+RETRY_MS: Final = 100
 _NOTHING = Claimed(())
 
 
 class _Waiter:
-    __slots__ = ("claim", "ended", "order", "sink", "submitted_at", "timer", "trying")
+    __slots__ = ("claim", "ended", "order", "sink", "submitted_at", "timer", "trying", "woken_by")
 
     def __init__(self, claim: op.Claim, sink: Sink, order: int) -> None:
         self.claim = claim
-        self.sink = sink
+        self.sink: Sink | None = sink  # None once it has been told, or has given up
         self.order = order  # of coming: the smallest is served first
         self.trying = False  # its claim is under way
+        self.woken_by: list[str] = []  # the queues whose arrivals made it try
         self.ended = False  # timed out or given up: it does not wait on
         self.submitted_at = 0
         self.timer: asyncio.TimerHandle | None = None
@@ -42,7 +47,8 @@ class Waiters:
         self._count = 0  # of all that ever came: numbers them
         self._waiting = 0
         self._due_timer: asyncio.TimerHandle | None = None
-        self._due_ms: int | None = None
+        self._due_ms: int | None = None  # what the timer waits for
+        self._ticked_ms: int | None = None  # what the tick is for that is under way
 
     def __len__(self) -> int:
         return self._waiting
@@ -71,20 +77,20 @@ class Waiters:
         self._events += 1
         woken: dict[int, _Waiter] = {}
         for name, count in ready.items():
-            waiting = self._by_queue.get(name)
-            if waiting is None:
-                continue
-            self._arrivals[name] = self._events
-            idle = (w for w in waiting.values() if not w.trying and w.order not in woken)
-            for waiter in list(islice(idle, count)):  # in the order of their coming
-                woken[waiter.order] = waiter
+            if name in self._by_queue:
+                self._arrivals[name] = self._events
+                self._choose(name, count, woken)
         if woken:
             self._try(list(woken.values()))
         self.arm()
 
-    def arm(self) -> None:
-        """See to it that time passes in the log when the next task arrives and somebody waits."""
-        due_ms = self._backend.next_due_ms() if self._by_queue else None
+    def arm(self, late_ms: int = 0) -> None:
+        """See to it that time passes in the log when the next task arrives and somebody waits.
+
+        ``late_ms`` is how long to wait if that time has come already.
+        """
+        waits = self._by_queue and self._ticked_ms is None
+        due_ms = self._backend.next_due_ms() if waits else None
         if due_ms == self._due_ms:
             return
         if self._due_timer is not None:
@@ -92,17 +98,20 @@ class Waiters:
             self._due_timer = None
         self._due_ms = due_ms
         if due_ms is not None:
-            delay_ms = max(0, due_ms - self._backend.now_ms())
+            delay_ms = due_ms - self._backend.now_ms()
             loop = asyncio.get_running_loop()
+            delay_ms = delay_ms if delay_ms > 0 else late_ms
             self._due_timer = loop.call_later(delay_ms / 1000, self.check_due)
 
     def check_due(self) -> None:
         """Log a tick if the next waiting task is due, so that it arrives."""
-        self._due_timer = None
-        due_ms, self._due_ms = self._due_ms, None
-        if due_ms is not None and self._by_queue and due_ms <= self._backend.now_ms():
+        due_ms = self._due_ms
+        if due_ms is not None and due_ms <= self._backend.now_ms():
+            self._ticked_ms = due_ms
+            self.arm()
             self._backend.submit([op.Tick()], self._after_tick)
-        else:
+        elif due_ms is not None:
+            self._due_ms = None
             self.arm()
 
     def answer_all(self) -> None:
@@ -111,9 +120,37 @@ class Waiters:
             self._time_out(waiter)
         self.arm()
 
+    def give_back(self, outcome: Outcome) -> None:
+        """Release what was claimed for a caller that is gone."""
+        if not isinstance(outcome, Claimed) or not outcome.tasks:
+            return
+        changes = [op.Change(row.id, row.version, None, op.DELAY, 0) for row in outcome.tasks]
+        claimant = outcome.tasks[0].claimant
+        modify = op.Modify(op.MODIFY, "", b"", claimant, (), changes, (), ())
+        self._backend.submit([modify], lambda _index, _outcomes: None)
+
     def _after_tick(self, index: int, outcomes: object) -> None:
+        """Wait for the next arrival."""
         del index, outcomes
-        self.arm()
+        ticked_ms, self._ticked_ms = self._ticked_ms, None
+        # The same arrival again: there is no leader, or its clock is behind this node's.
+        self.arm(RETRY_MS if self._backend.next_due_ms() == ticked_ms else 0)
+
+    def _choose(self, name: str, count: int, woken: dict[int, _Waiter]) -> None:
+        """Add up to ``count`` idle waiters of a queue, in the order of their coming."""
+        waiting = self._by_queue.get(name, {})
+        idle = (w for w in waiting.values() if not w.trying and w.order not in woken)
+        for waiter in list(islice(idle, count)):
+            waiter.woken_by.append(name)
+            woken[waiter.order] = waiter
+
+    def _wake(self, names: Sequence[str]) -> None:
+        """Wake one waiter for each of these queues."""
+        woken: dict[int, _Waiter] = {}
+        for name in names:
+            self._choose(name, 1, woken)
+        if woken:
+            self._try(list(woken.values()))
 
     def _try(self, waiters: list[_Waiter]) -> None:
         for waiter in waiters:
@@ -128,10 +165,23 @@ class Waiters:
 
     def _tried(self, waiter: _Waiter, index: int, outcome: Outcome) -> None:
         waiter.trying = False
+        woken_by, waiter.woken_by = waiter.woken_by, []
         if waiter.ended or outcome != _NOTHING:
             self._finish(waiter, index, outcome)
+            self._pass_on(woken_by, outcome)
         elif self._arrived_since(waiter):
             self._try([waiter])
+
+    def _pass_on(self, woken_by: list[str], outcome: Outcome) -> None:
+        """Let others come for what woke a waiter that leaves, if it did not take it."""
+        if not woken_by or outcome == _NOTHING:
+            return
+        if isinstance(outcome, Unfinished):
+            loop = asyncio.get_running_loop()
+            loop.call_later(RETRY_MS / 1000, self._wake, woken_by)
+        else:
+            taken = {row.queue for row in outcome.tasks} if isinstance(outcome, Claimed) else ()
+            self._wake([name for name in woken_by if name not in taken])
 
     def _arrived_since(self, waiter: _Waiter) -> bool:
         last = max(self._arrivals.get(name, 0) for name in waiter.claim.queues)
@@ -143,25 +193,20 @@ class Waiters:
             self._finish(waiter, self._backend.status().index, _NOTHING)
 
     def _finish(self, waiter: _Waiter, index: int, outcome: Outcome) -> None:
+        sink, waiter.sink = waiter.sink, None
         self._remove(waiter)
-        waiter.sink(index, [outcome])
+        if sink is None:
+            self.give_back(outcome)
+        else:
+            sink(index, [outcome])
 
     def _give_up(self, waiter: _Waiter) -> None:
+        if waiter.sink is None:
+            return  # too late, or done
+        waiter.sink = None
         waiter.ended = True
-        waiter.sink = self._give_back
         if not waiter.trying:
             self._remove(waiter)
-
-    def _give_back(self, index: int, outcomes: Sequence[Outcome]) -> None:
-        """Release what was claimed for a caller that is gone."""
-        del index
-        (outcome,) = outcomes
-        if not isinstance(outcome, Claimed) or not outcome.tasks:
-            return
-        changes = [op.Change(row.id, row.version, None, op.DELAY, 0) for row in outcome.tasks]
-        claimant = outcome.tasks[0].claimant
-        modify = op.Modify(op.MODIFY, "", b"", claimant, (), changes, (), ())
-        self._backend.submit([modify], lambda _index, _outcomes: None)
 
     def _remove(self, waiter: _Waiter) -> None:
         if waiter.timer is not None:

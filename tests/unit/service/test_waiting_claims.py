@@ -1,0 +1,498 @@
+"""Long polls: woken by arrivals, in the order of coming, by no more than arrived, and never missed."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from tests.support.held_backend import START_MS, HeldBackend
+from tests.support.task_table import claim, configure, modify
+
+from raftq_cluster.core import operations as op
+from raftq_cluster.core.outcomes import Claimed, Outcome, Refused, Unfinished
+from raftq_cluster.core.queries import Tasks
+from raftq_cluster.service.facade import Service
+from raftq_cluster.service.limits import Limits
+
+pytestmark = pytest.mark.asyncio
+
+LONG_MS = 3_600_000  # longer than any test: a wait that ends has been ended
+UNAVAILABLE = Unfinished("unavailable", "no leader")
+
+
+class Waiter:
+    """One waiting claim, and what it was told."""
+
+    def __init__(self, node: "Node", *queues: str, wait_ms: int = LONG_MS, **fields: Any) -> None:
+        self.told: list[Outcome] = []
+        self.ended = asyncio.Event()
+        self.give_up = node.service.claim(claim(*queues, **fields), wait_ms, self._sink)
+
+    def _sink(self, index: int, outcomes: Sequence[Outcome]) -> None:
+        assert index >= 0
+        self.told += outcomes
+        self.ended.set()
+
+    @property
+    def ids(self) -> list[str] | None:
+        """Ids of the tasks it got; None while it waits."""
+        if not self.told:
+            return None
+        (outcome,) = self.told
+        assert isinstance(outcome, Claimed)
+        return [row.id for row in outcome.tasks]
+
+
+class Node:
+    """A service over a backend that holds things back."""
+
+    def __init__(self, limits: Limits | None = None, seed: int = 1) -> None:
+        self.backend = HeldBackend(seed)
+        self.service = Service(self.backend, limits)
+
+    def wait(self, *queues: str, **fields: Any) -> Waiter:
+        return Waiter(self, *queues, **fields)
+
+    def insert(self, *ids: str, queue: str = "/a", delay_ms: int = 0) -> None:
+        arrival = op.DELAY if delay_ms else op.KEEP
+        inserts = [op.Insert(queue, id_, arrival, delay_ms) for id_ in ids]
+        self.submit(modify(inserts=inserts))
+
+    def submit(self, *operations: op.Operation) -> None:
+        self.service.submit(operations, lambda _index, _outcomes: None)
+
+    def pass_ms(self, ms: int) -> None:
+        self.backend.clock_ms += ms
+        self.service.check_due()
+
+    async def held_by(self, claimant: str, queue: str = "/a") -> list[str]:
+        rows = (await self.service.read(Tasks(queue, claimant, (), 100, False))).value
+        return [row.id for row in rows]
+
+
+@pytest_asyncio.fixture
+async def node():
+    node = Node()
+    await node.service.start()
+    yield node
+    await node.service.stop()
+
+
+# --- waking -----------------------------------------------------------------------------------------
+
+
+async def test_a_claim_that_finds_a_task_does_not_wait(node):
+    node.insert("x")
+    assert node.wait("/a").ids == ["x"]
+    assert node.service.waiting() == 0
+
+
+async def test_a_waiting_claim_is_woken_by_an_insert(node):
+    waiter = node.wait("/a")
+    assert (waiter.ids, node.service.waiting()) == (None, 1)
+    node.insert("x")
+    assert (waiter.ids, node.service.waiting()) == (["x"], 0)
+
+
+@pytest.mark.parametrize("queue", ["/a", "/b"])
+async def test_a_claim_waits_on_all_of_its_queues(node, queue):
+    waiter = node.wait("/a", "/b")
+    node.insert("y", queue="/c")
+    assert waiter.ids is None
+    node.insert("x", queue=queue)
+    assert waiter.ids == ["x"]
+
+
+async def test_a_waiting_claim_is_woken_by_a_move_a_release_and_a_queue_that_goes_on(node):
+    node.insert("x", queue="/c")
+    first = node.wait("/a")
+    node.submit(modify(changes=[op.Change("x", 0, "/a")]))
+    assert first.ids == ["x"]
+    second = node.wait("/a")
+    node.submit(modify(changes=[op.Change("x", 2, None, op.DELAY)]))
+    assert second.ids == ["x"]
+    node.submit(configure("/a", paused=True), modify(changes=[op.Change("x", 4, None, op.DELAY)]))
+    third = node.wait("/a")
+    assert third.ids is None
+    node.submit(configure("/a"))
+    assert third.ids == ["x"]
+
+
+async def test_waiters_are_served_in_the_order_of_their_coming(node):
+    waiters = [node.wait("/a") for _ in range(4)]
+    node.insert("x1")
+    node.insert("x2", "x3")
+    assert [waiter.ids is None for waiter in waiters] == [False, False, False, True]
+    node.insert("x4")
+    assert waiters[3].ids == ["x4"]
+
+
+async def test_a_woken_waiter_that_found_nothing_keeps_its_place(node):
+    first, second = node.wait("/a"), node.wait("/a")
+    node.backend.hold_claims = True
+    node.insert("x1")
+    node.submit(modify(deletes=[op.Target("x1", 0)]))  # somebody else is quicker
+    node.backend.hold_claims = False
+    node.backend.apply()
+    assert (first.ids, second.ids) == (None, None)
+    node.insert("x2")
+    assert (first.ids, second.ids) == (["x2"], None)
+
+
+async def test_so_many_tasks_wake_so_many_waiters_and_no_more(node):
+    waiters = [node.wait("/a") for _ in range(50)]
+    asked = len(node.backend.claims())
+    node.insert("x1", "x2", "x3")
+    assert len(node.backend.claims()) - asked == 3
+    assert sum(waiter.ids is not None for waiter in waiters) == 3
+
+
+async def test_a_waiter_of_two_queues_is_woken_once_by_an_entry_that_fills_both(node):
+    both, other = node.wait("/a", "/b"), node.wait("/b")
+    asked = len(node.backend.claims())
+    node.submit(modify(inserts=[op.Insert("/a", "a"), op.Insert("/b", "b")]))
+    assert len(node.backend.claims()) - asked == 2
+    assert sorted([*both.ids, *other.ids]) == ["a", "b"]
+
+
+async def test_one_arrival_wakes_one_waiter_for_all_it_can_take(node):
+    greedy, modest = node.wait("/a", limit=10), node.wait("/a")
+    node.insert("x1", "x2", "x3")
+    assert sorted(greedy.ids) == ["x1", "x2", "x3"]
+    assert modest.ids is None
+
+
+async def test_nobody_is_woken_by_arrivals_elsewhere(node):
+    waiter = node.wait("/a")
+    asked = len(node.backend.claims())
+    node.insert("x", queue="/b")
+    node.insert("y", delay_ms=5_000)
+    assert (len(node.backend.claims()), waiter.ids) == (asked, None)
+
+
+# --- wakes that could be missed ----------------------------------------------------------------------
+
+
+async def test_an_arrival_while_a_claim_is_under_way_is_not_missed(node):
+    node.backend.hold_outcomes = True
+    waiter = node.wait("/a")
+    node.backend.hold_outcomes = False
+    node.insert("x")
+    assert waiter.ids is None
+    node.backend.tell()  # it found nothing; the task came after that
+    assert waiter.ids == ["x"]
+
+
+async def test_a_claim_under_way_without_an_arrival_is_not_repeated(node):
+    node.backend.hold_outcomes = True
+    waiter = node.wait("/a")
+    node.insert("x", queue="/b")
+    node.backend.tell()
+    assert waiter.ids is None
+    assert len(node.backend.claims()) == 1
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_a_waiter_that_took_from_another_queue_passes_its_wake_on(seed):
+    """Woken for one queue, it may take from the other: somebody else must come for the first."""
+    node = Node(seed=seed)
+    await node.service.start()
+    both, one = node.wait("/a", "/b"), node.wait("/a")
+    node.backend.hold_claims = True
+    node.insert("a")  # wakes the first waiter
+    node.insert("b", queue="/b")  # finds nobody else to wake
+    node.backend.hold_claims = False
+    node.backend.apply()
+    assert (both.ids, one.ids) in [(["a"], None), (["b"], ["a"])]
+    await node.service.stop()
+
+
+async def test_a_waiter_whose_claim_failed_leaves_its_wake_to_another(node):
+    first, second = node.wait("/a"), node.wait("/a")
+    node.backend.hold_claims = True
+    node.insert("x")
+    node.backend.hold_claims = False
+    node.backend.fail(UNAVAILABLE)
+    assert first.told == [UNAVAILABLE]
+    await asyncio.wait_for(second.ended.wait(), 10)
+    assert second.ids == ["x"]
+
+
+async def test_a_waiter_whose_claim_was_refused_leaves_its_wake_to_another(node):
+    first, second = node.wait("/a", key="k", mark=b"one"), node.wait("/a")
+    node.backend.hold_claims = True
+    node.insert("x")
+    node.submit(modify(depends=[op.Target("x", 0)], key="k"))
+    node.backend.hold_claims = False
+    node.backend.apply()
+    assert isinstance(first.told[0], Refused)
+    assert second.ids == ["x"]
+
+
+async def test_a_waiter_that_was_given_up_while_it_took_from_another_queue_passes_its_wake_on(node):
+    both, one = node.wait("/a", "/b"), node.wait("/a")
+    node.backend.hold_claims = True
+    node.insert("a")
+    both.give_up()
+    node.backend.hold_claims = False
+    node.backend.apply()
+    assert (both.told, one.ids) == ([], ["a"])
+
+
+# --- arrivals by time ---------------------------------------------------------------------------------
+
+
+async def test_a_delayed_task_wakes_its_waiter_on_time(node):
+    node.insert("x", delay_ms=5_000)
+    waiter = node.wait("/a")
+    node.pass_ms(4_999)
+    assert waiter.ids is None
+    node.pass_ms(1)
+    assert waiter.ids == ["x"]
+
+
+async def test_looking_too_early_logs_nothing_and_misses_nothing(node):
+    node.insert("x", delay_ms=5)
+    node.submit(op.Tick())
+    waiter = node.wait("/a")
+    ticks = node.backend.kinds().count(op.TICK)
+    node.pass_ms(4)
+    assert (node.backend.kinds().count(op.TICK), waiter.ids) == (ticks, None)
+    node.pass_ms(1)
+    assert waiter.ids == ["x"]
+
+
+async def test_an_expired_lease_wakes_a_waiter_on_time(node):
+    node.insert("x")
+    node.submit(claim("/a", lease_ms=60_000))
+    waiter = node.wait("/a", claimant="w2")
+    node.pass_ms(59_999)
+    assert waiter.ids is None
+    node.pass_ms(1)
+    assert waiter.ids == ["x"]
+
+
+async def test_a_task_that_is_due_sooner_than_all_others_is_waited_for(node):
+    node.insert("late", delay_ms=900_000)
+    waiter = node.wait("/a")
+    node.insert("soon", delay_ms=2_000)
+    node.pass_ms(2_000)
+    assert waiter.ids == ["soon"]
+
+
+async def test_time_is_logged_only_while_somebody_waits(node):
+    node.insert("x", delay_ms=1_000)
+    node.pass_ms(5_000)
+    assert op.TICK not in node.backend.kinds()
+    assert node.wait("/a").ids == ["x"]
+
+
+async def test_a_task_due_in_a_queue_that_nobody_waits_for_wakes_nobody(node):
+    node.insert("x", queue="/b", delay_ms=1_000)
+    waiter = node.wait("/a")
+    asked = len(node.backend.claims())
+    node.pass_ms(1_000)
+    assert (waiter.ids, len(node.backend.claims())) == (None, asked)
+
+
+async def test_a_delayed_task_wakes_its_waiter_without_anybodys_help(node):
+    """The event loop's own timer, once; all else about time is checked by hand."""
+    node.insert("x", delay_ms=20)
+    node.backend.clock_ms += 19
+    node.submit(op.Tick())
+    waiter = node.wait("/a")
+    node.backend.clock_ms += 1
+    await asyncio.wait_for(waiter.ended.wait(), 10)
+    assert waiter.ids == ["x"]
+
+
+async def test_a_tick_that_cannot_be_logged_is_not_tried_again_at_once(node):
+    """Without a leader nothing arrives; asking again in a loop would take all the time there is."""
+    node.insert("x", delay_ms=1_000)
+    waiter = node.wait("/a")
+    node.backend.failure = UNAVAILABLE
+    node.pass_ms(1_000)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert node.backend.kinds().count(op.TICK) == 1
+    node.backend.failure = None
+    await asyncio.wait_for(waiter.ended.wait(), 10)
+    assert waiter.ids == ["x"]
+
+
+async def test_an_arrival_that_came_due_while_a_tick_was_under_way_is_not_late(node):
+    node.insert("x1", delay_ms=1_000)
+    node.insert("x2", delay_ms=1_001)
+    waiters = [node.wait("/a"), node.wait("/a")]
+    node.backend.hold_outcomes = True
+    node.pass_ms(1_000)
+    node.backend.clock_ms += 5
+    node.backend.hold_outcomes = False
+    node.backend.tell()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert sorted(waiters[0].ids + waiters[1].ids) == ["x1", "x2"]
+
+
+async def test_one_tick_is_under_way_at_a_time(node):
+    node.insert("x", delay_ms=1_000)
+    waiter = node.wait("/a")
+    node.backend.hold_everything = True
+    node.pass_ms(1_000)
+    for _ in range(20):
+        node.wait("/b", wait_ms=LONG_MS)
+        node.service.check_due()
+        await asyncio.sleep(0)
+    assert node.backend.kinds().count(op.TICK) == 1
+    node.backend.hold_everything = False
+    node.backend.apply()
+    assert waiter.ids == ["x"]
+
+
+# --- ends of a wait ------------------------------------------------------------------------------------
+
+
+async def test_a_wait_that_runs_out_is_answered_empty(node):
+    waiter = node.wait("/a", wait_ms=1)
+    await asyncio.wait_for(waiter.ended.wait(), 10)
+    assert (waiter.ids, node.service.waiting()) == ([], 0)
+
+
+async def test_a_wait_that_runs_out_while_its_claim_is_under_way_gets_what_that_finds(node):
+    waiter, later = node.wait("/a", wait_ms=1), node.wait("/b", wait_ms=2)
+    node.backend.hold_outcomes = True
+    node.insert("x")
+    await asyncio.wait_for(later.ended.wait(), 10)
+    assert waiter.ids is None
+    node.backend.tell()
+    assert waiter.ids == ["x"]
+
+
+async def test_a_wait_that_was_given_up_is_told_nothing_and_takes_nothing(node):
+    waiter, other = node.wait("/a"), node.wait("/a")
+    waiter.give_up()
+    assert node.service.waiting() == 1
+    node.insert("x")
+    assert (waiter.told, other.ids) == ([], ["x"])
+
+
+async def test_what_was_claimed_for_a_wait_that_was_given_up_is_given_back_to_the_next(node):
+    waiter = node.wait("/a", claimant="gone")
+    other = node.wait("/a", claimant="w2")
+    node.backend.hold_outcomes = True
+    node.insert("x")
+    waiter.give_up()
+    assert await node.held_by("gone") == ["x"]
+    node.backend.hold_outcomes = False
+    node.backend.tell()
+    assert (waiter.told, other.ids) == ([], ["x"])
+    assert node.service.waiting() == 0
+
+
+async def test_nothing_is_given_back_for_a_wait_that_was_given_up_and_found_nothing(node):
+    node.backend.hold_outcomes = True
+    waiter = node.wait("/a")
+    waiter.give_up()
+    node.backend.tell()
+    assert op.MODIFY not in node.backend.kinds()
+    assert node.service.waiting() == 0
+
+
+async def test_a_failed_claim_of_a_wait_that_was_given_up_is_nobodys_business(node):
+    node.backend.hold_claims = True
+    waiter = node.wait("/a")
+    waiter.give_up()
+    node.backend.fail(UNAVAILABLE)
+    assert (waiter.told, node.service.waiting()) == ([], 0)
+
+
+async def test_giving_up_twice_or_too_late_changes_nothing(node):
+    node.insert("x")
+    served = node.wait("/a", claimant="w2")
+    served.give_up()
+    served.give_up()
+    waiting = node.wait("/a")
+    assert node.service.waiting() == 1
+    waiting.give_up()
+    waiting.give_up()
+    assert node.service.waiting() == 0
+    assert await node.held_by("w2") == ["x"]
+
+
+async def test_a_refused_claim_ends_the_wait_with_its_refusal(node):
+    node.submit(modify(inserts=[op.Insert("/b", "y")], key="k"))
+    waiter = node.wait("/a", key="k", mark=b"other")
+    (refused,) = waiter.told
+    assert isinstance(refused, Refused)
+    assert refused.code == "idempotency_key_reused"
+    assert node.service.waiting() == 0
+
+
+async def test_stopping_answers_every_wait(node):
+    waiters = [node.wait("/a"), node.wait("/a", "/b")]
+    node.backend.hold_outcomes = True
+    under_way = node.wait("/c")
+    node.service.drain()
+    assert [waiter.ids for waiter in waiters] == [[], []]
+    assert under_way.told == []
+    node.backend.tell()
+    assert under_way.ids == []
+    assert node.service.waiting() == 0
+
+
+async def test_a_stopping_node_takes_no_more_waits(node):
+    node.service.drain()
+    (outcome,) = node.wait("/a").told
+    assert isinstance(outcome, Unfinished)
+    assert outcome.code == "unavailable"
+
+
+async def test_waiters_have_a_limit_and_those_beyond_it_are_told_its_name():
+    node = Node(Limits(waiters_max=2))
+    waiters = [node.wait("/a") for _ in range(3)]
+    (refused,) = waiters[2].told
+    assert isinstance(refused, Refused)
+    assert (refused.code, refused.limit_name, refused.limit) == ("too_busy", "waiters_max", 2)
+    waiters[0].give_up()
+    assert node.wait("/a").told == []
+    await node.service.stop()
+
+
+# --- those who can await --------------------------------------------------------------------------------
+
+
+async def test_an_awaited_claim_gets_its_tasks(node):
+    task = asyncio.ensure_future(node.service.wait_claim(claim("/a"), LONG_MS))
+    await asyncio.sleep(0)
+    node.insert("x")
+    index, outcome = await task
+    assert index > 0
+    assert [row.id for row in outcome.tasks] == ["x"]
+
+
+async def test_cancelling_an_awaited_claim_gives_it_up(node):
+    task = asyncio.ensure_future(node.service.wait_claim(claim("/a", claimant="gone"), LONG_MS))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert node.service.waiting() == 0
+    node.insert("x")
+    assert await node.held_by("gone") == []
+
+
+async def test_cancelling_an_awaited_claim_in_the_moment_of_its_answer_gives_the_tasks_back(node):
+    task = asyncio.ensure_future(node.service.wait_claim(claim("/a", claimant="gone"), LONG_MS))
+    await asyncio.sleep(0)
+    node.insert("x")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await node.held_by("gone") == []
+    assert node.wait("/a").ids == ["x"]
+    assert node.service.waiting() == 0
+
+
+async def test_time_stands_still_in_these_tests(node):
+    assert node.backend.now_ms() == START_MS
