@@ -8,7 +8,7 @@ import pytest_asyncio
 from tests.support.working import Held, serving, until
 
 import raftq
-from raftq import AsyncClient, Insert, Worker
+from raftq import AsyncClient, Insert, Modification, Worker
 from raftq.testing import ManualClock, MemoryQueue
 
 LEASE_MS = 6_000
