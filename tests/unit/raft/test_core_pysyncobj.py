@@ -3,14 +3,11 @@
 import pytest
 from tests.support.held_disk import HeldDisk
 
-from raftq_cluster.backends.raft.core_pysyncobj import (
-    CANDIDATE,
-    FOLLOWER,
-    LEADER,
-    NOOP,
-    RaftCore,
-    Timing,
-)
+from raftq_cluster.backends.raft import commands
+from raftq_cluster.backends.raft.core_api import CANDIDATE, FOLLOWER, LEADER, Timing
+from raftq_cluster.backends.raft.core_pysyncobj import RaftCore
+
+NOOP = bytes((commands.NOOP,))  # what the library appends when a leadership begins
 
 
 class Owner:

@@ -20,7 +20,8 @@ from random import Random
 from typing import Any, Final, Protocol
 
 from raftq_cluster.backends.raft.commands import data_command
-from raftq_cluster.backends.raft.core_pysyncobj import LEADER, Log, RaftCore, Timing
+from raftq_cluster.backends.raft.core_api import LEADER, Log, Timing
+from raftq_cluster.backends.raft.core_pysyncobj import RaftCore
 from raftq_cluster.backends.raft.log_clock import LogClock
 from raftq_cluster.backends.raft.proposals import (
     WAITING_BYTES_MAX,
