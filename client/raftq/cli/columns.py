@@ -28,7 +28,8 @@ class Column(NamedTuple):
     show: Callable[[Any, int], str]  # takes the row and the time of the log
     right: bool = False
     wide: bool = False  # shown in wide tables only
-    flexible: bool = False  # may be cut where a terminal is narrow
+    chars_min: int = 0  # to which it may be cut where a terminal is narrow; 0: never
+    only_if_any: bool = False  # left out of a narrow table in which no row has it
 
 
 class Kind(NamedTuple):
@@ -67,11 +68,11 @@ def _number(name: str, header: str, *, wide: bool = False) -> Column:
 
 
 def task_state(task: Any, now_ms: int) -> str:
-    """Say what a task is doing: ready, claimed or delayed, and for how long."""
+    """Say what a task is: ready for so long, claimed for so long still, or not arrived yet."""
     if task.at <= now_ms:
         return f"ready {format_age(now_ms - task.at)}"
     left = format_age(task.at - now_ms)
-    return f"claimed, {left} left" if task.claimant else f"in {left}"
+    return f"claimed {left}" if task.claimant else f"in {left}"
 
 
 def _value(task: Any, _now_ms: int) -> str:
@@ -107,18 +108,18 @@ def _lease(row: Any, _now_ms: int) -> str:
 _TASK_HEAD: Final = (
     Column("id", "ID", _field("id")),
     _number("version", "VERSION"),
-    Column("queue", "QUEUE", _field("queue"), flexible=True),
+    Column("queue", "QUEUE", _field("queue"), chars_min=24),
     Column("at", "STATE", task_state),
-    Column("claimant", "CLAIMANT", _field("claimant"), flexible=True),
+    Column("claimant", "CLAIMANT", _field("claimant"), chars_min=12, only_if_any=True),
     _number("claims", "CLAIMS"),
     _number("attempt", "ATTEMPT"),
     _number("priority", "PRIORITY", wide=True),
     Column("created", "CREATED", _moment("created"), wide=True),
     Column("modified", "MODIFIED", _moment("modified"), wide=True),
-    Column("err", "ERROR", _field("err"), flexible=True),
+    Column("err", "ERROR", _field("err"), chars_min=10, only_if_any=True),
 )
 TASKS: Final = Kind(
-    "task", "id", (*_TASK_HEAD, Column("value", "VALUE", _value, flexible=True)), task_document
+    "task", "id", (*_TASK_HEAD, Column("value", "VALUE", _value, chars_min=10)), task_document
 )
 TASKS_WITHOUT_VALUES: Final = Kind(
     "task", "id", _TASK_HEAD, lambda task: task_document(task, with_value=False)
@@ -145,8 +146,8 @@ MEMBERS: Final = Kind(
     (
         Column("id", "NODE", _field("id")),
         Column("role", "ROLE", _field("role")),
-        Column("http", "HTTP", _field("http")),
-        Column("text", "TEXT", _field("text")),
+        Column("http", "HTTP", _field("http"), only_if_any=True),
+        Column("text", "TEXT", _field("text"), only_if_any=True),
         Column("peer", "PEER", _field("peer"), wide=True),
         _number("applied", "APPLIED"),
         _number("lag", "BEHIND"),

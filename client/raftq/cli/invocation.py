@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 from click.core import ParameterSource
 
+from raftq.cli.failures import ERROR
 from raftq.cli.times import parse_duration_ms, parse_moment_ms
 
 if TYPE_CHECKING:
@@ -86,13 +87,15 @@ class Invocation:
 
         Raises:
             click.UsageError: nobody is there to answer.
-            click.Abort: the answer is no.
+            click.exceptions.Exit: the answer is no.
         """
         if self.yes:
             return
         if not sys.stdin.isatty():
             raise click.UsageError(f"{question} Nobody can answer here: say --yes.")
-        click.confirm(question, abort=True, err=True)
+        if not click.confirm(question, err=True):
+            self.say("nothing was changed")
+            raise click.exceptions.Exit(ERROR)
 
 
 def default_claimant() -> str:

@@ -77,12 +77,19 @@ class Printer:
                     f"A {kind.noun} has no column {name}; it has {', '.join(known)}."
                 )
 
-    def shown(self, kind: Kind) -> list[Column]:
+    def shown(self, kind: Kind, rows: Sequence[Any], now_ms: int) -> list[Column]:
         """Give the columns of a table."""
         by_name = {column.name: column for column in kind.columns}
         if self.columns:
             return [by_name[name] for name in self.columns]
-        return [column for column in kind.columns if self.fmt == "wide" or not column.wide]
+        if self.fmt == "wide":
+            return list(kind.columns)
+        return [
+            column
+            for column in kind.columns
+            if not column.wide
+            and not (column.only_if_any and not any(column.show(row, now_ms) for row in rows))
+        ]
 
     def documents(self, kind: Kind, rows: Sequence[Any]) -> list[Document]:
         """Give rows as documents, with the fields that were asked for."""
@@ -98,14 +105,14 @@ class Printer:
 def _write_table(printer: Printer, kind: Kind, rows: Sequence[Any], now_ms: int) -> None:
     from rich.console import Console
 
-    columns = printer.shown(kind)
+    columns = printer.shown(kind, rows, now_ms)
     cells = [[column.show(row, now_ms) for column in columns] for row in rows]
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
     Console(file=sys.stdout, width=width).print(make_table(columns, cells))
 
 
 def make_table(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> "Table":
-    """Make a table without lines. Where the terminal is narrow, flexible columns are cut."""
+    """Make a table without lines. Where the terminal is narrow, long texts are cut."""
     from rich.table import Table
     from rich.text import Text
 
@@ -116,7 +123,8 @@ def make_table(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> "Ta
             column.header,
             justify="right" if column.right else "left",
             no_wrap=True,
-            min_width=None if column.flexible else max(widest, len(column.header)),
+            overflow="ellipsis",
+            min_width=max(min(widest, column.chars_min or widest), len(column.header)),
         )
     for line in cells:
         table.add_row(*(Text(cell) for cell in line))

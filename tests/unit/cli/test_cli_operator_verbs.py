@@ -183,6 +183,14 @@ def test_top_shows_the_fullest_queue_first_and_its_rate():
     assert last[1].split()[-1] == "+0.0"
 
 
+@pytest.mark.parametrize("verb", ["top", "tail"])
+def test_ctrl_c_is_how_watching_ends(verb):
+    def interrupt(**_query):
+        raise KeyboardInterrupt
+
+    assert invoke(RecordingClient(queues=interrupt), verb) == (0, "", "")
+
+
 def iter_of(*values):
     remaining = list(values)
     return lambda: remaining.pop(0)

@@ -43,11 +43,10 @@ def test_a_table_has_aligned_columns_and_a_footer_apart():
         "CLAIMANT",
         "CLAIMS",
         "ATTEMPT",
-        "ERROR",
     ]
     assert first.index(" 3") + 2 == second.index("99") + 2  # numbers end at one place
     assert "ready 10s" in first
-    assert "claimed, 3m12s left" in second
+    assert "claimed 3m12s" in second
     assert ran.err == "2 tasks, log index 77\n"
 
 
@@ -62,6 +61,12 @@ def test_a_wide_table_shows_more():
 
 def test_quiet_leaves_the_data_alone():
     assert tasks("-o", "table", "-q", listed=[task()]).err == ""
+
+
+def test_columns_that_no_row_has_are_left_out_unless_asked_for():
+    assert "ERROR" not in tasks("-o", "table", listed=[task()]).out
+    assert "ERROR" in tasks("-o", "table", listed=[task(), task(err="x")]).out
+    assert "ERROR" in tasks("-o", "wide", listed=[task()]).out
 
 
 def test_ids_are_one_a_line():

@@ -5,6 +5,7 @@ Looks at the counts again and again, so what comes and goes between two looks is
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 import click
@@ -45,7 +46,7 @@ def command(
     for_people = invocation.printer.is_table
     before: dict[str, tuple[int, ...]] = {}
     looks = 0
-    with invocation.client() as client:
+    with suppress(KeyboardInterrupt), invocation.client() as client:
         while count is None or looks < count:
             if looks:
                 time.sleep(interval_ms / 1000)

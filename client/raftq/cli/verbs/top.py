@@ -5,7 +5,7 @@ import select
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -39,7 +39,7 @@ def command(
     before: Look | None = None
     looks = 0
     live = Live(console=Console(), screen=sys.stdout.isatty(), auto_refresh=False)
-    with invocation.client() as client, _keys() as quit_pressed, live:
+    with suppress(KeyboardInterrupt), invocation.client() as client, _keys() as quit_pressed, live:
         while count is None or looks < count:
             if looks and quit_pressed(interval_ms / 1000):
                 return
