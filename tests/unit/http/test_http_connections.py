@@ -190,7 +190,8 @@ async def test_a_drain_answers_waiting_claims_and_closes_idle_connections() -> N
         claim = {"queues": ["/a"], "wait_ms": 60_000}
         await waiting.send(request("POST", "/v1/claim", document=claim))
         await node.until_waiting()
-        await node.server.stop(drain_s=20)
+        async with asyncio.timeout(ANSWER_S / 2):
+            await node.server.stop(drain_s=ANSWER_S)
         answer = await waiting.answer()
         assert await waiting.end() == b""
         assert await idle.end() == b""
