@@ -99,6 +99,9 @@ class Settings(Struct, frozen=True, kw_only=True):
             extra={"metavar": "MS"},
         ),
     ] = 10_000
+    snapshot_bytes: Annotated[
+        Bytes, Meta(description="log between two snapshots, at least; a restart replays as much")
+    ] = 32 * MIB
     body_bytes_max: Annotated[Bytes, Meta(description="largest request")] = 4 * MIB
     value_bytes_max: Annotated[Bytes, Meta(description="largest value of a task")] = MIB
     bytes_held_max: Annotated[

@@ -97,8 +97,7 @@ def configure_of(service: Builder, document: wire.ConfigureRequest, fmt: Format)
     """Build a change of settings. Raises as :func:`claim_of`."""
     del service, fmt
     pattern = document.pattern
-    if pattern != "*":
-        check_queue(pattern, "pattern")
+    check_queue(pattern, "pattern")
     key = document.idempotency_key
     configure = op.Configure(
         op.CONFIGURE,

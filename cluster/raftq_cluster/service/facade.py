@@ -6,6 +6,7 @@ timer per operation, and ``run``, ``wait_claim`` and ``read`` for those who can 
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from raftq_cluster.backends.api import Answer, Backend, BackendError, Load, Sink, Status
 from raftq_cluster.core.operations import MODIFY, Claim, Operation
@@ -36,6 +37,13 @@ class Service:
         self._backend = backend
         self._waiters = Waiters(backend, self._submit_claims)
         self._stopping = False
+        self._http = ""
+        self._text = ""
+
+    def advertise(self, http: str, text: str) -> None:
+        """Tell where this node's servers listen (``HOST:PORT``), for :meth:`cluster`."""
+        self._http = http
+        self._text = text
 
     async def start(self) -> None:
         """Start the backend. Raises what it raises."""
@@ -123,6 +131,17 @@ class Service:
     def status(self) -> Status:
         """Tell about the cluster, as this node sees it."""
         return self._backend.status()
+
+    def cluster(self) -> Status:
+        """Tell about the cluster with the addresses of this node's servers."""
+        status = self._backend.status()
+        members = tuple(
+            member._replace(http=self._http, text=self._text)
+            if member.id == status.node
+            else member
+            for member in status.members
+        )
+        return replace(status, members=members)
 
     def load(self) -> Load:
         """Tell how full the state is."""

@@ -45,11 +45,8 @@ def check_key(key: str, field: str = "idempotency_key") -> None:
 def _check(name: str, what: str, field: str, bytes_max: int, limit_name: str) -> None:
     if not name:
         raise Refusal("invalid", f"{what} cannot be empty", field=field)
-    if not name.isprintable() or " " in name:
+    if not name.isprintable() or " " in name:  # nothing printable fails to be UTF-8
         raise Refusal("invalid", f"{what} has a space or a control character", field=field)
-    try:
-        size = len(name) if name.isascii() else len(name.encode())
-    except UnicodeEncodeError:
-        raise Refusal("invalid", f"{what} is not Unicode text", field=field) from None
+    size = len(name) if name.isascii() else len(name.encode())
     if size > bytes_max:
         raise over_limit("too_large", f"{what} has {size} bytes", limit_name, bytes_max)

@@ -133,7 +133,7 @@ async def _time(service: Service, document: wire.TimeRequest, _: Format) -> Resu
 
 async def _cluster(service: Service, document: wire.ClusterRequest, _: Format) -> Result:
     del document
-    status = service.status()
+    status = service.cluster()
     return status.index, rendering.cluster_document(status)
 
 
