@@ -324,7 +324,11 @@ def _check_names(names: Iterable[str]) -> None:
 def _check_parts(document: wire.ModifyRequest) -> None:
     _check_names(insert.queue for insert in document.inserts)
     _check_names(change.queue for change in document.changes if change.queue is not UNSET)
-    named: list[wire.Change | wire.Target] = [*document.changes, *document.deletes, *document.depends]
+    named: list[wire.Change | wire.Target] = [
+        *document.changes,
+        *document.deletes,
+        *document.depends,
+    ]
     parts = len(named) + len(document.inserts)
     if not parts:
         raise InvalidRequest("a modification needs at least one part")
