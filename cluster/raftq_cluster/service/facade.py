@@ -104,7 +104,9 @@ class Service:
         future = asyncio.get_running_loop().create_future()
 
         def told(index: int, outcomes: Sequence[Outcome]) -> None:
-            if not future.done():
+            if future.cancelled():
+                self._waiters.give_back(outcomes[0])
+            else:
                 future.set_result((index, outcomes[0]))
 
         give_up = self.claim(claim, wait_ms, told)

@@ -32,7 +32,7 @@ class _Waiter:
         self.woken_by: list[str] = []  # the queues whose arrivals made it try
         self.ended = False  # timed out or given up: it does not wait on
         self.submitted_at = 0
-        self.timer: asyncio.TimerHandle | None = None
+        self.timer: asyncio.TimerHandle  # ends the wait
 
 
 class Waiters:
@@ -209,8 +209,7 @@ class Waiters:
             self._remove(waiter)
 
     def _remove(self, waiter: _Waiter) -> None:
-        if waiter.timer is not None:
-            waiter.timer.cancel()
+        waiter.timer.cancel()
         self._waiting -= 1
         for name in waiter.claim.queues:
             waiting = self._by_queue.get(name)

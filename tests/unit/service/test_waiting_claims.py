@@ -482,11 +482,17 @@ async def test_cancelling_an_awaited_claim_gives_it_up(node):
     assert await node.held_by("gone") == []
 
 
-async def test_cancelling_an_awaited_claim_in_the_moment_of_its_answer_gives_the_tasks_back(node):
+@pytest.mark.parametrize("answer_first", [True, False])
+async def test_cancelling_an_awaited_claim_in_the_moment_of_its_answer_gives_the_tasks_back(
+    node, answer_first
+):
     task = asyncio.ensure_future(node.service.wait_claim(claim("/a", claimant="gone"), LONG_MS))
     await asyncio.sleep(0)
-    node.insert("x")
+    if answer_first:
+        node.insert("x")
     task.cancel()
+    if not answer_first:
+        node.insert("x")
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await node.held_by("gone") == []
