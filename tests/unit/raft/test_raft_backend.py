@@ -1,6 +1,7 @@
 """The Raft backend of one node, on a disk in memory."""
 
 import asyncio
+import errno
 
 import pytest
 import pytest_asyncio
@@ -386,13 +387,17 @@ async def test_a_log_without_its_snapshot_stops_the_start(node):
         await node.reborn().start()
 
 
-async def test_a_failed_sync_stops_the_node_and_says_why(node):
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [("sync_data", "syncing failed: Input/output"), ("write", "writing failed: Input/output")],
+)
+async def test_a_failing_disk_stops_the_node_and_says_why(node, call, sentence):
     await node.do(put("a"))
-    node.disk.faults.append(Fault("sync_data", error=5))
+    node.disk.faults.append(Fault(call, errno.EIO, name=".log"))
     told = await node.do(put("b"))
     assert told.outcomes[0].code == "outcome_unknown"
     assert len(node.fatal) == 1
-    assert "syncing failed: Input/output error" in node.fatal[0]
+    assert sentence in node.fatal[0]
     assert node.submit(put("c")).outcomes[0].code == "unavailable"
 
 
