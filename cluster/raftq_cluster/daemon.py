@@ -11,6 +11,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -249,7 +250,8 @@ def _settle_memory() -> None:
 
 def _print_ready(facts: Any) -> None:
     words = [f"{name}={shlex.quote(str(value))}" for name, value in facts._asdict().items()]
-    click.echo(" ".join(("raftq ready", *words)))
+    with suppress(OSError):  # nobody may be reading it
+        click.echo(" ".join(("raftq ready", *words)))
 
 
 def main() -> NoReturn:

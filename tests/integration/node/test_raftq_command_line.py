@@ -1,6 +1,8 @@
 """The ``raftq`` command against a real node: every verb, as processes and pipes, with its exit code."""
 
 import json
+import os
+import pty
 import signal
 import socket
 import subprocess
@@ -178,6 +180,49 @@ def test_nobody_there_exits_with_5_within_the_timeout(tmp_path):
     assert "next: " in ran.stderr
     assert monitor.returncode == 2
     assert monitor.stdout.startswith("CRITICAL: ")
+
+
+def on_a_terminal(node: NodeProcess, keys: bytes, *arguments: str) -> tuple[int, str]:
+    """Run a verb on a terminal, type some keys once it has said something, give code and screen."""
+    pid, screen = pty.fork()
+    if pid == 0:
+        env = child_environment({"RAFTQ_URL": node.text_url, "TERM": "xterm"})
+        os.execve(sys.executable, [sys.executable, "-m", "raftq.cli", *arguments], env)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(screen, 65_536)
+        except OSError:  # how Linux tells that the other end of a terminal is closed
+            break
+        if not shown and keys:
+            os.write(screen, keys)
+        shown += piece
+    os.close(screen)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
+
+
+def test_deleting_a_whole_queue_is_asked_about(node):
+    with raftq.Client(node.text_url) as client:
+        client.put("precious", 1)
+        code, screen = on_a_terminal(node, b"n\n", "rm", "--queue", "precious")
+        assert (code, len(client.tasks("precious"))) == (1, 1)
+        assert "Delete 1 tasks of precious? [y/N]" in screen
+        assert "nothing was changed" in screen
+        code, screen = on_a_terminal(node, b"y\n", "rm", "--queue", "precious")
+        assert (code, client.tasks("precious")) == (0, [])
+
+
+def test_a_terminal_gets_a_table_and_q_leaves_the_live_one(node):
+    with raftq.Client(node.text_url) as client:
+        task = client.put("seen", {"x": 1})
+        code, screen = on_a_terminal(node, b"", "peek", "seen")
+        assert code == 0
+        assert "VALUE" in screen
+        assert task.id in screen
+        assert "1 task" in screen
+        code, screen = on_a_terminal(node, b"q", "top", "--interval", "1m")
+        assert code == 0
+        assert "seen" in screen
 
 
 class Mute(BaseHTTPRequestHandler):

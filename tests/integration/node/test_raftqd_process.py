@@ -84,6 +84,29 @@ def test_a_service_manager_is_told_ready_and_stopping(tmp_path):
             assert manager.recv(100) == b"STOPPING=1"
 
 
+def test_a_node_serves_even_if_nobody_reads_its_first_line(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    ports = ("--http", "127.0.0.1:0", "--text", f"127.0.0.1:{port}")
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with (tmp_path / "log").open("wb") as log:
+        command = [sys.executable, "-m", "raftq_cluster", *MEMORY, *ports]
+        node = subprocess.Popen(
+            command, stdout=write_end, stderr=log, cwd=tmp_path, env=child_environment()
+        )
+    os.close(write_end)
+    try:
+        with raftq.Client(f"raftq://127.0.0.1:{port}") as client:
+            assert client.cluster().leader == "n1"
+        node.send_signal(signal.SIGTERM)
+        assert node.wait(30) == 0
+    finally:
+        node.kill()
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
 # --- refusing to start ---------------------------------------------------------------------------
 
 

@@ -185,7 +185,7 @@ def test_the_time_to_give_up_is_passed_on():
     assert client.opened[0][1]["timeout_s"] == 60
 
 
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_is_a_script_for_the_shell(shell):
     ran = invoke(RecordingClient(), "completion", shell)
     assert ran.code == 0

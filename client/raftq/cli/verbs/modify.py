@@ -49,7 +49,9 @@ def command(invocation: Invocation, file: BinaryIO) -> None:
             dry_run=invocation.dry_run,
             idempotency_key=invocation.idempotency_key or request.idempotency_key,
         )
-        report_rows(invocation, client, [*done.inserted, *done.changed], "inserted or changed")
+        rows = [*done.inserted, *done.changed]
+        if rows or not request.deletes:
+            report_rows(invocation, client, rows, "inserted or changed")
         if request.deletes:
             report_count(invocation, len(request.deletes), "deleted")
 

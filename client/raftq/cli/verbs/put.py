@@ -104,7 +104,7 @@ def _stream(value: str | None, given: Given) -> BinaryIO | None:
         return None
     if given["file"] is not None:
         return given["file"]
-    if sys.stdin.isatty():
+    if sys.stdin is None or sys.stdin.isatty():
         if given["lines"]:
             raise click.UsageError("--lines reads --file or stdin.")
         return None
