@@ -80,7 +80,7 @@ def report(finished: job.Finished) -> None:
     tries = sum(task.attempt for task in finished.quarantined)
     say(
         f"{tries - len(finished.quarantined)} retries of what failed,"
-        f" {result.lost_leases} claimed again after a lease ran out"
+        f" {finished.lost_leases} claimed again after a lease ran out"
     )
 
 
@@ -97,7 +97,7 @@ def verify(finished: job.Finished, good: list[Path], poisoned: Path) -> bool:
         ),
         f"each of {len(good)} files counted exactly once": finished.result.files == len(good),
         "what the killed worker held was done by another": bool(
-            finished.abandoned and finished.result.lost_leases
+            finished.abandoned and finished.lost_leases
         ),
         f"the poisoned file alone is in {QUARANTINE}: {'; '.join(in_quarantine.values())}": (
             list(in_quarantine) == [str(poisoned)] and all(in_quarantine.values())

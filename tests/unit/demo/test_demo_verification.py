@@ -35,6 +35,7 @@ def right(good: list[Path], poisoned: Path) -> Finished:
         at=0,
         err="SyntaxError",
         attempt=3,
+        claims=3,
         value_json=raw(poisoned),
     )
     return Finished(
@@ -80,6 +81,11 @@ def test_a_poisoned_file_without_its_error_is_noticed(
 ) -> None:
     silent = [msgspec.structs.replace(task, err="") for task in right.quarantined]
     assert not verify(replace(right, quarantined=silent), good, poisoned)
+
+
+def test_a_lease_that_ran_out_on_the_poisoned_file_counts_too(right: Finished) -> None:
+    failed = [msgspec.structs.replace(task, claims=5) for task in right.quarantined]
+    assert replace(right, quarantined=failed).lost_leases == 1 + 2
 
 
 def test_the_report_counts_files_and_merged_parts_as_tasks(
