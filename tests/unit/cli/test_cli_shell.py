@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from tests.support.node_process import child_environment
+from tests.support.node_process import REPOSITORY, child_environment
 from tests.support.raftq_command import invoke, task
 from tests.support.recording_client import RecordingClient
 
@@ -190,3 +190,8 @@ def test_completion_is_a_script_for_the_shell(shell):
     ran = invoke(RecordingClient(), "completion", shell)
     assert ran.code == 0
     assert "_RAFTQ_COMPLETE" in ran.out
+
+
+def test_every_verb_is_in_the_handbook():
+    handbook = (REPOSITORY / "docs" / "cli.md").read_text()
+    assert [verb for verb in ALL_VERBS if f"`{verb}" not in handbook] == []

@@ -3,6 +3,8 @@
 import pytest
 from click.testing import CliRunner
 
+from tests.support.node_process import REPOSITORY
+
 from raftq_cluster.config.settings import OPTIONS
 from raftq_cluster.daemon import raftqd
 
@@ -86,3 +88,11 @@ def test_flags_before_config_show_count_too(run):
 def test_config_show_warns_of_a_misspelt_variable(run):
     result = run("config", "show", env={"RAFTQ_BACKENDS": "memory"})
     assert "RAFTQ_BACKENDS is not a setting; is RAFTQ_BACKEND meant?" in result.stderr
+
+
+def test_every_setting_is_in_the_handbook_with_its_default():
+    handbook = (REPOSITORY / "docs" / "operations.md").read_text()
+    for option in OPTIONS.values():
+        (row,) = [line for line in handbook.splitlines() if line.startswith(f"| `{option.flag}")]
+        if option.default not in ("", False):
+            assert f"`{option.default}`" in row
