@@ -18,7 +18,10 @@ async def test_a_full_node_refuses_inserts_and_still_lets_itself_be_drained() ->
         after = await peer.ask("POST", "/v1/modify", document=insert)
     assert (refused.status, refused.code) == (429, "store_full")
     assert refused.headers["retry-after"] == "1"
-    assert "bytes_held_max" in refused.document()["detail"]
+    assert (refused.document()["limit_name"], refused.document()["limit"]) == (
+        "bytes_held_max",
+        100,
+    )
     assert (claimed.status, deleted.status, after.status) == (200, 200, 200)
 
 
@@ -32,7 +35,7 @@ async def test_one_waiter_too_many_is_refused() -> None:
         refused = await peer.ask("POST", "/v1/claim", document=claim)
         at_once = await peer.ask("POST", "/v1/claim", document={"queues": ["/a"]})
     assert (refused.status, refused.code) == (429, "too_busy")
-    assert "waiters_max" in refused.document()["detail"]
+    assert (refused.document()["limit_name"], refused.document()["limit"]) == ("waiters_max", 1)
     assert at_once.status == 200
 
 

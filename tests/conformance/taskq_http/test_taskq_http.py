@@ -3,11 +3,14 @@
 The numbers are those of TaskQ's testable semantics (see the dialect's page in ``docs/http.md``).
 """
 
+import asyncio
 import json
 from base64 import b64decode
 
 import pytest
-from tests.support.http_node import Answer, Node, Peer, serving
+from tests.support.http_node import ANSWER_S, Answer, Node, Peer, serving
+
+from raftq_cluster.servers.text.server import TextServer
 
 TEXT = "text/plain; charset=utf-8"
 LEASE_MS = 60_000  # a queue's own, if no setting says otherwise
@@ -256,3 +259,25 @@ async def test_a_body_beyond_the_limit_of_values_is_refused() -> None:
 async def expire(node: Node) -> None:
     """Let every lease of a dequeue run out."""
     node.pass_time(LEASE_MS + 5_000)
+
+
+@pytest.mark.asyncio
+async def test_t17_http_and_tcp_see_the_same_queue() -> None:
+    async with serving() as node, node.peer() as peer:
+        text = TextServer(node.service, "127.0.0.1", 0)
+        await text.start()
+        reader, writer = await asyncio.open_connection(*text.address)
+        async with asyncio.timeout(ANSWER_S):
+            await enqueue(peer, b"by http")
+            writer.write(b"1 enq q 6 by tcp\n2 deq q\n")
+            by_tcp = [await reader.readline() for _ in range(2)]
+            by_http = await dequeue(peer)
+            writer.write(b"3 ack q 2\n")
+            acked = await reader.readline()
+            last = await acknowledge(peer, 1)
+        writer.close()
+        await text.stop(drain_s=0)
+    assert by_tcp == [b"1 enqed q 2\n", b"2 deqed q 1 7 by http\n"]
+    assert b64decode(json.loads(by_http.body)["body"]) == b"by tcp"
+    assert acked == b"3 acked q 2\n"
+    assert last.status == 200
