@@ -4,9 +4,11 @@
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
 
+TYPE_CHECKING = False  # type checkers know this name; importing typing would be most of the cost
 if TYPE_CHECKING:
+    from typing import Any, Final
+
     from raftq.blocking import Client
     from raftq.client import AsyncClient
     from raftq.errors import (
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
         Worker,
     )
 
-_HOMES: Final = {
+_HOMES: "Final" = {
     "raftq.blocking": ("Client",),
     "raftq.client": ("AsyncClient",),
     "raftq.errors": (
@@ -62,7 +64,7 @@ _HOMES: Final = {
         "Worker",
     ),
 }
-_HOME_OF: Final = {name: module for module, names in _HOMES.items() for name in names}
+_HOME_OF: "Final" = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AsyncClient",
@@ -96,7 +98,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'raftq' has no attribute {name!r}")

@@ -8,7 +8,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar, overload
 
 from raftq.blocking import Client
 from raftq.client import AsyncClient
@@ -20,6 +20,7 @@ from raftq.wire.documents import ClaimReply, Document
 from raftq.wire.formats import MalformedError, decode, encode
 
 R = TypeVar("R")
+ClockT = TypeVar("ClockT", bound="TimeKeeper")
 
 _MAKES_CLAIMABLE: Final = frozenset({"modify", "configure"})
 
@@ -46,7 +47,7 @@ class _Fault(NamedTuple):
     after_doing: bool
 
 
-class MemoryQueue:
+class MemoryQueue(Generic[ClockT]):
     """A cluster in memory.
 
     Args:
@@ -54,8 +55,14 @@ class MemoryQueue:
         seed: of the random choice of claims.
     """
 
-    def __init__(self, *, clock: TimeKeeper | None = None, seed: int = 0) -> None:
-        self.clock: TimeKeeper = clock or RealTime()
+    @overload
+    def __init__(self: "MemoryQueue[RealTime]", *, seed: int = 0) -> None: ...
+
+    @overload
+    def __init__(self, *, clock: ClockT, seed: int = 0) -> None: ...
+
+    def __init__(self, *, clock: Any = None, seed: int = 0) -> None:
+        self.clock: ClockT = RealTime() if clock is None else clock  # type: ignore[assignment] # the first overload
         self._model = Model(seed)
         self._lock = threading.Lock()
         self._waiters: set[asyncio.Future[None]] = set()
@@ -130,7 +137,7 @@ class MemoryQueue:
 class _MemoryTransport:
     """A :class:`~raftq.transport.api.Transport` to a :class:`MemoryQueue`."""
 
-    def __init__(self, queue: MemoryQueue) -> None:
+    def __init__(self, queue: MemoryQueue[Any]) -> None:
         self._queue = queue
 
     async def call(

@@ -7,6 +7,6 @@ from raftq.testing.memory import MemoryQueue
 
 
 @pytest.fixture
-def raftq_queue() -> MemoryQueue:
+def raftq_queue() -> MemoryQueue[ManualClock]:
     """A cluster in memory, empty, whose time stands still until ``raftq_queue.clock`` is moved."""
     return MemoryQueue(clock=ManualClock())

@@ -102,11 +102,18 @@ def test_several_calls_can_be_in_flight_together():
         assert len(client.run(put_all)) == 20
 
 
+def main_thread_waits() -> bool:
+    frame = sys._current_frames()[threading.main_thread().ident]
+    return frame.f_code.co_name == "wait" and frame.f_back.f_code.co_name == "result"
+
+
 def test_an_interrupt_of_the_waiting_thread_cancels_the_call():
     with MemoryQueue(clock=ManualClock()).client() as client:
         cancelled = threading.Event()
 
         async def wait(_: raftq.AsyncClient) -> None:
+            while not main_thread_waits():
+                await asyncio.sleep(0)
             os.kill(os.getpid(), signal.SIGINT)
             try:
                 await asyncio.Event().wait()
