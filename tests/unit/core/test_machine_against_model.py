@@ -63,7 +63,7 @@ class MachineAndModel(RuleBasedStateMachine):
 
 
 class TestMachineAndModel(MachineAndModel.TestCase):  # type: ignore[misc,name-defined] # made at run time
-    settings = settings(max_examples=25)
+    settings = settings(max_examples=15)
 
 
 @pytest.mark.slow
