@@ -25,6 +25,7 @@ class Program:
 PROGRAMS = (
     Program("disk", "disk_sync.py"),
     Program("core", "core_apply.py"),
+    Program("raft", "raft_backend.py"),
     Program("text-1", "text_client.py", ("--in-flight", "1"), Needs.TEXT),
     Program("text-64", "text_client.py", ("--in-flight", "64"), Needs.TEXT),
     Program("text-1024", "text_client.py", ("--in-flight", "1024"), Needs.TEXT),
