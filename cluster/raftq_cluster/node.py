@@ -18,6 +18,8 @@ import structlog
 from raftq_cluster.backends.api import Backend
 from raftq_cluster.backends.memory import MemoryBackend
 from raftq_cluster.backends.raft.backend import RaftBackend
+from raftq_cluster.backends.raft.running import Outside
+from raftq_cluster.backends.raft.upkeep import Bounds
 from raftq_cluster.config import StartError
 from raftq_cluster.config.settings import Address, Settings
 from raftq_cluster.observability.metrics import Metrics
@@ -113,7 +115,12 @@ class Node:
         settings = self._settings
         if settings.backend == "memory":
             return MemoryBackend(node_id=settings.node_id or _MEMORY_NODE_ID)
-        return RaftBackend(Path(settings.data_dir), node_id=settings.node_id, on_fatal=self.fail)
+        return RaftBackend(
+            Path(settings.data_dir),
+            node_id=settings.node_id,
+            on_fatal=self.fail,
+            outside=Outside(bounds=Bounds(bytes_between_min=settings.snapshot_bytes)),
+        )
 
     async def _listen(self, service: Service, opened: AsyncExitStack) -> dict[str, Server]:
         settings = self._settings

@@ -6,6 +6,7 @@ import socket
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tests.support.node_process import (
@@ -259,6 +260,18 @@ def test_tasks_survive_kill_9_and_restart(tmp_path):
             assert client.task(held[0].id).version == held[0].version
     finally:
         node.kill()
+
+
+def test_snapshots_are_as_frequent_as_was_said(tmp_path):
+    def last_entry_in_a_snapshot(data: Path, *flags: str) -> int:
+        with NodeProcess(data, *flags) as node, raftq.Client(node.text_url) as client:
+            for _ in range(20):
+                client.put("q", "x" * 20_000)
+            node.stop()
+        return max(int(path.name.partition("-")[0]) for path in (data / "snapshots").iterdir())
+
+    assert last_entry_in_a_snapshot(tmp_path / "often", "--snapshot-bytes", "100KiB") > 0
+    assert last_entry_in_a_snapshot(tmp_path / "seldom") == 0
 
 
 def test_a_memory_node_keeps_nothing(tmp_path):

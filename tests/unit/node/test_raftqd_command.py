@@ -2,7 +2,6 @@
 
 import pytest
 from click.testing import CliRunner
-
 from tests.support.node_process import REPOSITORY
 
 from raftq_cluster.config.settings import OPTIONS
