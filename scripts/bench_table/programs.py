@@ -20,15 +20,22 @@ class Program:
     file: str
     arguments: tuple[str, ...] = ()
     needs: Needs = Needs.NOTHING
+    waiting: int = 0  # tasks in the node before it begins
 
+
+FILLING = "fill.py"
+MANY = 1_000_000
 
 PROGRAMS = (
     Program("disk", "disk_sync.py"),
     Program("core", "core_apply.py"),
     Program("raft", "raft_backend.py"),
+    Program("raft", "raft_backend.py"),
     Program("text-1", "text_client.py", ("--in-flight", "1"), Needs.TEXT),
     Program("text-64", "text_client.py", ("--in-flight", "64"), Needs.TEXT),
     Program("text-1024", "text_client.py", ("--in-flight", "1024"), Needs.TEXT),
+    Program("text-64-full", "text_client.py", ("--in-flight", "64"), Needs.TEXT, MANY),
+    Program("text-1024-full", "text_client.py", ("--in-flight", "1024"), Needs.TEXT, MANY),
     Program("http-1", "http_client.py", ("--connections", "1"), Needs.HTTP),
     Program("http-32", "http_client.py", ("--connections", "32"), Needs.HTTP),
     Program("http-batch", "http_client.py", ("--connections", "8", "--batch", "100"), Needs.HTTP),

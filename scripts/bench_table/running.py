@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from bench_table.programs import Needs, Program
+from bench_table.programs import FILLING, Needs, Program
 from bench_table.rows import Figure, Row, Sample
 from local_node import LocalNode
 
@@ -48,6 +48,8 @@ def run(program: Program, runs: int) -> list[Row]:
     """
     by_name: dict[str, list[Sample]] = {}
     with _node(program.needs) as (address, pid):
+        if program.waiting:
+            _start(program.name, FILLING, *address, str(program.waiting))
         for _ in range(runs):
             before = _spent(pid)
             figures = _figures(program, address)
@@ -72,17 +74,28 @@ def _node(needs: Needs) -> Iterator[tuple[list[str], int | None]]:
 
 
 def _figures(program: Program, address: list[str]) -> list[Figure]:
-    command = [sys.executable, str(FOLDER / program.file), *address, *program.arguments]
+    said = _start(program.name, program.file, *address, *program.arguments)
     try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROGRAM_S, check=False
-        )
-        if done.returncode == 0:
-            return msgspec.json.decode(done.stdout, type=list[Figure])
-        reason = done.stderr.decode(errors="replace")[-2000:]
-    except (subprocess.TimeoutExpired, msgspec.MsgspecError) as error:
-        reason = str(error)
-    raise BenchmarkFailedError(f"{program.name} ({program.file}): {reason}")
+        figures = msgspec.json.decode(said, type=list[Figure])
+    except msgspec.MsgspecError as error:
+        raise BenchmarkFailedError(f"{program.name}: {program.file} said {said!r}") from error
+    for figure in figures:
+        figure.name += f", {program.waiting:,} waiting" if program.waiting else ""
+    return figures
+
+
+def _start(name: str, file: str, *arguments: str) -> bytes:
+    """Run a program to its end and give what it printed."""
+    command = [sys.executable, str(FOLDER / file), *arguments]
+    try:
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROGRAM_S, check=True
+        ).stdout
+    except subprocess.TimeoutExpired as error:
+        raise BenchmarkFailedError(f"{name}: {file} took more than {PROGRAM_S:.0f} s") from error
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.decode(errors="replace")[-2000:]
+        raise BenchmarkFailedError(f"{name}: {file} failed: {said}") from error
 
 
 def _sample(figure: Figure, before: Spent, after: Spent) -> Sample:
