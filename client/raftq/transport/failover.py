@@ -1,7 +1,7 @@
 """Calls that survive nodes: several channels, one in use, the next when it fails, until the deadline.
 
 Retries only what is retryable, always with the same bytes and so with the same idempotency key. What it
-decides is the one question that matters: may an earlier try have been done? See ``client/DESIGN.md``.
+decides is the one question that matters: may an earlier try have been done? See ``client/raftq/DESIGN.md``.
 """
 
 import asyncio
