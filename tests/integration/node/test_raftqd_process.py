@@ -136,7 +136,8 @@ def test_a_bad_flag_is_one_sentence(tmp_path, flags, words):
 @pytest.mark.parametrize("flag", ["http", "text"])
 def test_a_taken_port_is_one_sentence(node, tmp_path, flag):
     taken = node.facts[flag]
-    result = run_raftqd(*MEMORY, f"--{flag}", taken, cwd=tmp_path)
+    free = ("--http", "127.0.0.1:0", "--text", "127.0.0.1:0")
+    result = run_raftqd(*MEMORY, *free, f"--{flag}", taken, cwd=tmp_path)
     refused(result, 1, f"--{flag}: {taken} is taken by another process")
 
 
