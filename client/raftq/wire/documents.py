@@ -55,7 +55,10 @@ class Task(Reply):
 
 
 class ClaimRequest(Document):
-    """Take up to ``limit`` arrived tasks from any of ``queues`` under a lease."""
+    """Take up to ``limit`` arrived tasks from any of ``queues`` under a lease.
+
+    No further task is taken once the values of those taken have 8 MiB.
+    """
 
     queues: Annotated[list[QueueName], Meta(min_length=1, max_length=64)]
     claimant: Claimant = ANONYMOUS

@@ -20,13 +20,13 @@ def answer(state: "State", query: queries.Query, now_ms: int) -> Any:
 
 
 def _queues(state: "State", query: queries.Queues, _: int) -> list[QueueStats]:
-    every = not query.prefixes and not query.names
-    names = (
-        name
-        for name, queue in state.queues.items()
-        if queue.size and (every or name in query.names or name.startswith(query.prefixes))
-    )
-    return [state.queues[name].stats() for name in nsmallest(query.limit, names)]
+    queues = state.queues
+    if query.prefixes:
+        found = {name for name in queues if name.startswith(query.prefixes)}.union(query.names)
+    else:
+        found = set(query.names or queues)
+    names = (name for name in found if name in queues and queues[name].size)
+    return [queues[name].stats() for name in nsmallest(query.limit, names)]
 
 
 def _tasks(state: "State", query: queries.Tasks, _: int) -> list[TaskRow]:

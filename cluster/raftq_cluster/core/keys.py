@@ -1,7 +1,7 @@
 """Idempotency records: which request used a key, and what it was answered.
 
 A record lives for ``WINDOW_MS`` of log time, or until its caller says that the answer
-has arrived. When the table is full, operations that carry a new key are refused: forgetting a
+has arrived. It keeps the values of claimed tasks, and no others: only a claim's answer has values. When the table is full, operations that carry a new key are refused: forgetting a
 live record would let a retry be done twice.
 """
 
@@ -66,8 +66,9 @@ class KeyTable:
 
     def add(self, key: str, mark: bytes, now_ms: int, outcome: Outcome) -> None:
         """Remember a key that is not in the table."""
-        size_bytes = _RECORD_BYTES + len(key) + _outcome_bytes(outcome)
-        self.restore(key, KeyRecord(mark, now_ms + WINDOW_MS, outcome, size_bytes))
+        kept = _as_answered(outcome)
+        size_bytes = _RECORD_BYTES + len(key) + _outcome_bytes(kept)
+        self.restore(key, KeyRecord(mark, now_ms + WINDOW_MS, kept, size_bytes))
 
     def restore(self, key: str, record: KeyRecord) -> None:
         """Put back a record; records come in the order of :meth:`items`."""
@@ -92,6 +93,21 @@ class KeyTable:
     def items(self) -> list[tuple[str, KeyRecord]]:
         """All records, oldest first."""
         return list(self._records.items())
+
+
+def _as_answered(outcome: Outcome) -> Outcome:
+    """Leave out the values that no answer to a modification or a renewal carries."""
+    match outcome:
+        case Modified(inserted, changed):
+            return Modified(_without_values(inserted), _without_values(changed))
+        case Renewed(renewed, lost):
+            return Renewed(_without_values(renewed), lost)
+        case _:
+            return outcome
+
+
+def _without_values(rows: tuple[TaskRow, ...]) -> tuple[TaskRow, ...]:
+    return tuple([row._replace(value=b"") if row.value else row for row in rows])
 
 
 def _outcome_bytes(outcome: Outcome) -> int:

@@ -34,6 +34,9 @@ from raftq_cluster.core.snapshot import Snapshot
 from raftq_cluster.core.state import State
 from raftq_cluster.core.task import Task
 
+# A claim takes no further task once it has this many bytes of values: an answer, and the idempotency
+# record that keeps it, must fit into a frame.
+CLAIM_BYTES_MAX: Final = 8 * 2**20
 _EMPTY: Final = Claimed(())
 _DONE: Final = Done()
 _UNKNOWN_KIND: Final = Refused("invalid", "unknown kind of operation")
@@ -144,11 +147,13 @@ class Machine(State):
             return Claimed((self._lease(queue, claimant, lease_ms, serial),))
         queues = self._claimable_queues(names)
         taken: list[TaskRow] = []
-        while queues and len(taken) < limit:
+        room = CLAIM_BYTES_MAX
+        while queues and len(taken) < limit and room > 0:
             # Each queue that has a ready task is as likely as any other: a short queue is not
             # starved by a long one.
             queue = queues[0] if len(queues) == 1 else queues[self.seeds.below(len(queues))]
             taken.append(self._lease(queue, claimant, lease_ms, serial))
+            room -= len(taken[-1].value) + len(taken[-1].err)
             if not queue.ready:
                 queues.remove(queue)
         return Claimed(tuple(taken)) if taken else _EMPTY
@@ -248,7 +253,7 @@ class Machine(State):
         _, _, _, pattern, order, paused, lease_ms = operation
         if not self.settings.put(SettingsRow(pattern, order, paused, lease_ms)):
             return _TOO_MANY_SETTINGS
-        self.follow_settings()
+        self.follow_settings(pattern)
         return _DONE
 
     def _tick(self, operation: op.Tick) -> Outcome:

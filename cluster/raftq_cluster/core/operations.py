@@ -83,7 +83,7 @@ class Target(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """Take up to ``limit`` arrived tasks from any of ``queues``.
+    """Take up to ``limit`` arrived tasks from any of ``queues``; fewer if their values are large.
 
     ``lease_ms`` 0 takes the queue's own (TaskQ's ``deq``). ``serial`` gives each taken task an
     integer id of its queue if it has none.

@@ -43,7 +43,7 @@ class Claimed(NamedTuple):
 
 
 class Modified(NamedTuple):
-    """The new rows, in the order of the request."""
+    """The new rows, in the order of the request; without their values when it is a repeated answer."""
 
     inserted: tuple[TaskRow, ...]
     changed: tuple[TaskRow, ...]
@@ -57,7 +57,7 @@ class LostTask(NamedTuple):
 
 
 class Renewed(NamedTuple):
-    """What is held for longer, and what is held no more."""
+    """What is held for longer, and what is held no more; without values in a repeated answer."""
 
     renewed: tuple[TaskRow, ...]
     lost: tuple[LostTask, ...]

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from raftq_cluster.core.outcomes import SettingsRow
 
-PATTERNS_MAX: Final = 1_000  # resolving looks at each, whenever a queue comes into being
+PATTERNS_MAX: Final = 1_000  # resolving looks at each prefix, whenever a queue comes into being
 
 
 class Effective(NamedTuple):
@@ -25,10 +25,11 @@ _NONE: Final = Effective()
 class SettingsTable:
     """All settings, and what they mean for a name."""
 
-    __slots__ = ("_rows",)
+    __slots__ = ("_prefixes", "_rows")
 
     def __init__(self) -> None:
         self._rows: dict[str, SettingsRow] = {}
+        self._prefixes: list[tuple[str, SettingsRow]] = []  # the most specific first
 
     def put(self, row: SettingsRow) -> bool:
         """Replace the settings of a pattern; a row without any field removes them.
@@ -37,10 +38,15 @@ class SettingsTable:
         """
         if row.order is None and row.paused is None and row.lease_ms is None:
             self._rows.pop(row.pattern, None)
-            return True
-        if row.pattern not in self._rows and len(self._rows) >= PATTERNS_MAX:
+        elif row.pattern not in self._rows and len(self._rows) >= PATTERNS_MAX:
             return False
-        self._rows[row.pattern] = row
+        else:
+            self._rows[row.pattern] = row
+        if row.pattern.endswith("*"):
+            prefixes = [
+                (kept.pattern[:-1], kept) for kept in self.rows() if kept.pattern[-1] == "*"
+            ]
+            self._prefixes = sorted(prefixes, key=lambda item: -len(item[0]))
         return True
 
     def rows(self) -> list[SettingsRow]:
@@ -51,17 +57,18 @@ class SettingsTable:
         """Decide each field for a queue."""
         if not self._rows:
             return _NONE
-        found = [row for row in self.rows() if _matches(row.pattern, name)]
-        found.sort(key=lambda row: (row.pattern == name, len(row.pattern)))
-        effective = _NONE
-        for row in found:  # from the least specific to the most
-            effective = Effective(
-                effective.order if row.order is None else row.order,
-                effective.paused if row.paused is None else row.paused,
-                effective.lease_ms if row.lease_ms is None else row.lease_ms,
-            )
-        return effective
+        exact = self._rows.get(name)
+        found = _NONE if exact is None else Effective(*exact[1:])
+        for prefix, row in self._prefixes:
+            if name.startswith(prefix):
+                found = Effective(
+                    row.order if found.order is None else found.order,
+                    row.paused if found.paused is None else found.paused,
+                    row.lease_ms if found.lease_ms is None else found.lease_ms,
+                )
+        return found
 
 
-def _matches(pattern: str, name: str) -> bool:
+def matches(pattern: str, name: str) -> bool:
+    """Tell whether settings of this pattern may decide something for a queue."""
     return pattern == name or (pattern.endswith("*") and name.startswith(pattern[:-1]))

@@ -11,7 +11,7 @@ from raftq_cluster.core.keys import KeyTable
 from raftq_cluster.core.outcomes import TaskRow
 from raftq_cluster.core.queue_state import QueueState
 from raftq_cluster.core.seeds import Seeds
-from raftq_cluster.core.settings import SettingsTable
+from raftq_cluster.core.settings import SettingsTable, matches
 from raftq_cluster.core.snapshot import Keeper
 from raftq_cluster.core.task import GONE, WAITING, Task, task_of
 
@@ -146,9 +146,11 @@ class State:
             self.queues[name] = queue
         return queue
 
-    def follow_settings(self) -> None:
-        """Apply changed settings to the queues that exist."""
+    def follow_settings(self, pattern: str) -> None:
+        """Apply changed settings of a pattern to the queues that exist."""
         for queue in self.queues.values():
+            if not matches(pattern, queue.name):
+                continue
             was_paused = queue.paused
             queue.apply_settings(self.settings.resolve(queue.name))
             if was_paused and not queue.paused and queue.ready:

@@ -105,7 +105,7 @@ class Service:
 
         def told(index: int, outcomes: Sequence[Outcome]) -> None:
             if future.cancelled():
-                self._waiters.give_back(outcomes[0])
+                self._waiters.give_back(claim, outcomes[0])
             else:
                 future.set_result((index, outcomes[0]))
 
@@ -115,7 +115,7 @@ class Service:
         except asyncio.CancelledError:
             give_up()
             if not future.cancelled():  # it was told in the very moment of the cancellation
-                self._waiters.give_back(future.result()[1])
+                self._waiters.give_back(claim, future.result()[1])
             raise
         return result
 

@@ -16,7 +16,7 @@ from raftq_cluster.core.outcomes import Done, Outcome
 from raftq_cluster.service import building, rendering
 from raftq_cluster.service.facade import Service
 from raftq_cluster.service.names import check_id
-from raftq_cluster.service.refusals import Refusal
+from raftq_cluster.service.refusals import Refusal, over_limit
 
 Result: TypeAlias = tuple[int, wire.Reply]
 
@@ -106,8 +106,15 @@ async def _tasks(service: Service, document: wire.TasksRequest, fmt: Format) -> 
     )
     answer = await service.read(query, stale=document.consistency == "stale")
     with_value = not document.omit_values
+    _check_listing(sum(len(row.value) for row in answer.value), service.limits.listing_bytes_max)
     tasks = [rendering.task_document(row, fmt, with_value=with_value) for row in answer.value]
     return answer.index, wire.TasksReply(tasks=tasks)
+
+
+def _check_listing(size_bytes: int, bytes_max: int) -> None:
+    if size_bytes > bytes_max:
+        what = f"the values of these tasks have {size_bytes} bytes; ask for fewer, or omit_values"
+        raise over_limit("too_large", what, "listing_bytes_max", bytes_max)
 
 
 async def _task(service: Service, document: wire.TaskRequest, fmt: Format) -> Result:

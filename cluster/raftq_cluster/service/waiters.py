@@ -120,14 +120,15 @@ class Waiters:
             self._time_out(waiter)
         self.arm()
 
-    def give_back(self, outcome: Outcome) -> None:
-        """Release what was claimed for a caller that is gone."""
+    def give_back(self, claim: op.Claim, outcome: Outcome) -> None:
+        """Release what was claimed for a caller that is gone; its retry claims anew."""
         if not isinstance(outcome, Claimed) or not outcome.tasks:
             return
         changes = [op.Change(row.id, row.version, None, op.DELAY, 0) for row in outcome.tasks]
-        claimant = outcome.tasks[0].claimant
-        modify = op.Modify(op.MODIFY, "", b"", claimant, (), changes, (), ())
-        self._backend.submit([modify], lambda _index, _outcomes: None)
+        release = op.Modify(op.MODIFY, "", b"", claim.claimant, (), changes, (), ())
+        forget = op.Forget(op.FORGET, (claim.key,))
+        operations = [release, forget] if claim.key else [release]
+        self._backend.submit(operations, lambda _index, _outcomes: None)
 
     def _after_tick(self, index: int, outcomes: object) -> None:
         """Wait for the next arrival."""
@@ -196,7 +197,7 @@ class Waiters:
         sink, waiter.sink = waiter.sink, None
         self._remove(waiter)
         if sink is None:
-            self.give_back(outcome)
+            self.give_back(waiter.claim, outcome)
         else:
             sink(index, [outcome])
 

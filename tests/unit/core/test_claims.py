@@ -261,3 +261,11 @@ def test_a_change_of_a_held_task_by_another_is_refused_until_its_lease_has_run_o
     table.now_ms += 1_000
     (stolen,) = table.do(steal).changed
     assert (stolen.claimant, stolen.claims) == ("w2", 1)
+
+
+def test_a_claim_stops_taking_once_it_has_eight_mebibytes_of_values() -> None:
+    table = TaskTable()
+    for _ in range(4):
+        table.insert("/a", value=b"x" * 4 * 2**20)
+    assert len(table.claim("/a", limit=4)) == 2
+    assert len(table.claim("/a", limit=1)) == 1

@@ -15,6 +15,7 @@ from raftq.wire.formats import Format, decode, encode
 from raftq_cluster.backends.api import BackendError
 from raftq_cluster.core.outcomes import Unfinished
 from raftq_cluster.service.facade import Service
+from raftq_cluster.service.limits import Limits
 from raftq_cluster.service.refusals import Refusal
 from raftq_cluster.service.verbs import VERBS, OperationVerb, QueryVerb, call
 
@@ -261,3 +262,17 @@ async def test_only_claims_wait(verb):
     else:
         waits = verb.wait_ms(wire.ClaimRequest(queues=["/a"], wait_ms=7))
         assert waits == (7 if verb.name == "claim" else 0)
+
+
+async def test_a_listing_whose_values_pass_the_limit_is_refused_by_its_name():
+    service = Service(HeldBackend(), Limits(listing_bytes_max=9))
+    await service.start()
+    for _ in range(2):
+        document = wire.ModifyRequest(inserts=[wire.Insert(queue="/a", value_b64=b"12345")])
+        await call(service, VERBS["modify"], document, "json")
+    with pytest.raises(Refusal) as caught:
+        await call(service, VERBS["tasks"], wire.TasksRequest(queue="/a"), "json")
+    assert (caught.value.code, caught.value.limit_name) == ("too_large", "listing_bytes_max")
+    listed = wire.TasksRequest(queue="/a", omit_values=True)
+    _, reply = await call(service, VERBS["tasks"], listed, "json")
+    assert len(reply.tasks) == 2
