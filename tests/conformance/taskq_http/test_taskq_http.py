@@ -256,6 +256,26 @@ async def test_a_body_beyond_the_limit_of_values_is_refused() -> None:
     assert after.status == 500
 
 
+@pytest.mark.asyncio
+async def test_a_node_that_cannot_serve_says_so_with_a_status_of_its_own() -> None:
+    async with serving() as node, node.peer() as peer:
+        node.service.drain()
+        answers = [await enqueue(peer, b"x"), await dequeue(peer), await acknowledge(peer, 1)]
+    assert [said(answer) for answer in answers] == [(503, b"taskq: the node is stopping\n")] * 3
+
+
+@pytest.mark.asyncio
+async def test_a_body_that_cannot_be_read_is_said_to_be_so() -> None:
+    head = b"POST /apps/taskq/q/tasks HTTP/1.1\r\nHost: n\r\nTransfer-Encoding: chunked\r\n"
+    async with serving() as node, node.peer() as peer:
+        await peer.send(head + b"Expect: 100-continue\r\n\r\n")
+        assert (await peer.answer()).status == 100
+        await peer.send(b"nonsense\r\n")
+        answer = await peer.answer()
+        assert await peer.end() == b""
+    assert said(answer) == (400, b"cannot read request body\n")
+
+
 async def expire(node: Node) -> None:
     """Let every lease of a dequeue run out."""
     node.pass_time(LEASE_MS + 5_000)

@@ -8,7 +8,9 @@ import pytest
 import uvloop
 from tests.support.http_node import ANSWER_S, Peer, request, serving
 
+from raftq_cluster.observability.metrics import Metrics
 from raftq_cluster.servers.http.limits import CONNECTIONS_REFUSED_MAX, Patience
+from raftq_cluster.servers.http.server import HttpServer
 from raftq_cluster.service.limits import Limits
 
 IMPATIENT = Patience(head_s=0.05, body_s=0.05, idle_s=0.05, linger_s=0.05, sweep_s=0.01)
@@ -160,6 +162,29 @@ async def test_a_body_may_come_in_chunks(size: int) -> None:
 
 
 @pytest.mark.asyncio
+async def test_chunks_that_are_too_long_together_are_refused_though_they_came_at_once() -> None:
+    chunks = b"6\r\n      \r\n" * 2 + b"0\r\n\r\n"
+    async with serving(limits=Limits(body_bytes_max=10)) as node, node.peer() as peer:
+        await peer.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)
+        answer = await peer.answer()
+    assert (answer.status, answer.code) == (413, "too_large")
+
+
+@pytest.mark.asyncio
+async def test_chunks_that_turn_into_nonsense_are_refused_and_hung_up_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serving() as node, node.peer() as peer:
+        await peer.send(HEAD + b"Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n")
+        assert (await peer.answer()).status == 100
+        await peer.send(b"1\r\n{\r\nnonsense\r\n")
+        answer = await peer.answer()
+        assert await peer.end() == b""
+    assert (answer.status, answer.code) == (400, "bad_request")
+    assert caplog.records == []
+
+
+@pytest.mark.asyncio
 async def test_requests_may_be_sent_without_waiting_and_are_answered_in_order() -> None:
     paths = ["/livez", "/v1/time", "/nowhere", "/v1/tasks/x", "/livez"] * 20
     async with serving() as node, node.peer() as peer:
@@ -215,6 +240,20 @@ async def test_a_drain_lets_a_request_end_that_has_begun_to_arrive() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_node_that_drains_is_not_ready() -> None:
+    async with serving() as node, node.peer() as peer, node.peer() as other:
+        await peer.send(b"GET /readyz HTTP/1.1\r\n")
+        await other.ask("GET", "/livez")  # what was sent before it has been received
+        stopping = asyncio.create_task(node.server.stop(drain_s=ANSWER_S))
+        await asyncio.sleep(0)
+        await peer.send(b"Host: n\r\n\r\n")
+        answer = await peer.answer()
+        await stopping
+    assert (answer.status, answer.code) == (503, "unavailable")
+    assert "stopping" in answer.document()["detail"]
+
+
+@pytest.mark.asyncio
 async def test_a_drain_has_an_end() -> None:
     async with serving() as node, node.peer() as peer:
         await peer.send(HEAD + b"Content-Length: 100\r\nExpect: 100-continue\r\n\r\n")
@@ -231,6 +270,30 @@ async def test_a_stopped_server_takes_no_connection() -> None:
         await node.server.stop(drain_s=1)
         with pytest.raises(ConnectionRefusedError):
             await peer.__aenter__()
+
+
+@pytest.mark.asyncio
+async def test_a_port_that_is_taken_is_an_error_of_the_start() -> None:
+    async with serving() as node:
+        host, port = node.server.address
+        second = HttpServer(node.service, host, port, node_id="n2", metrics=Metrics("0"))
+        with pytest.raises(OSError, match="address already in use"):
+            await second.start()
+        await second.stop(drain_s=0)
+
+
+@pytest.mark.asyncio
+async def test_a_fault_outside_of_every_handler_is_answered_and_logged_too(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Metrics, "request", fail)
+    async with serving() as node, node.peer() as peer:
+        answer = await peer.ask("GET", "/livez")
+    assert (answer.status, answer.code) == (500, "internal")
+    assert [record.message for record in caplog.records] == ["answering failed"]
 
 
 @pytest.mark.asyncio

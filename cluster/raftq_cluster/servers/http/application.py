@@ -157,7 +157,7 @@ def _middleware(context: Context) -> Callable[..., Awaitable[web.StreamResponse]
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         connection = request.protocol
         assert isinstance(connection, Connection)
-        connection.request_began()
+        connection.request_began(request.content)
         began_s = time.perf_counter()
         try:
             response = await handler(request)
@@ -165,6 +165,8 @@ def _middleware(context: Context) -> Callable[..., Awaitable[web.StreamResponse]
             raise  # the peer is gone, or the drain is over
         except Exception as error:  # noqa: BLE001 - the one place that maps them all
             response = context.answers.problem(_refusal_of(error), problem_format(request))
+            if isinstance(error, web.RequestPayloadError):
+                response.force_close()  # where the next request begins cannot be told
         connection.request_ended()
         if context.guard.draining:
             response.force_close()

@@ -9,7 +9,8 @@ import asyncio
 import logging
 from typing import Final, cast
 
-from aiohttp import http_exceptions, web
+from aiohttp import StreamReader, http_exceptions, web
+from aiohttp.http import RawRequestMessage
 
 from raftq_cluster.servers.http.answers import Answers
 from raftq_cluster.servers.http.limits import (
@@ -98,7 +99,7 @@ class Guard:
 class Connection(web.RequestHandler):
     """aiohttp's protocol for one connection, under a guard."""
 
-    __slots__ = ("_guard", "_taken_from", "_unsent_bytes", "deadline", "stand")
+    __slots__ = ("_body", "_guard", "_unsent_bytes", "deadline", "stand")
 
     def __init__(
         self, guard: Guard, manager: web.Server, *, loop: asyncio.AbstractEventLoop
@@ -116,6 +117,7 @@ class Connection(web.RequestHandler):
             auto_decompress=False,  # a few bytes must not become many
         )
         self._guard = guard
+        self._body: StreamReader | None = None
         self._unsent_bytes = 0
         self.stand = IDLE
         self.deadline = _NEVER
@@ -150,15 +152,19 @@ class Connection(web.RequestHandler):
         elif self.stand == REFUSED:
             return
         super().data_received(data)
+        if self.stand == BUSY:
+            self._tell_of_bad_framing()
 
-    def request_began(self) -> None:
+    def request_began(self, body: StreamReader) -> None:
         """Stop the clock: from here to the answer the node takes the time, not the peer."""
         self.stand = BUSY
         self.deadline = _NEVER
+        self._body = body
 
     def request_ended(self) -> None:
         """Start the clock by which the peer must have taken the answer or asked again."""
         self.stand = IDLE
+        self._body = None
         self._unsent_bytes = 0
         self.deadline = self._loop.time() + self._guard.patience.idle_s
 
@@ -193,6 +199,18 @@ class Connection(web.RequestHandler):
         response = self._guard.answers.problem(_refusal_of(exc), "json")
         response.force_close()
         return response
+
+    def _tell_of_bad_framing(self) -> None:
+        """Fail the body that is being read if what came for it cannot be parsed.
+
+        aiohttp's parser only queues the error behind the request, which would wait for its body.
+        """
+        body = self._body
+        if body is None or body.is_eof() or not self._messages:
+            return
+        if not isinstance(self._messages[-1][0], RawRequestMessage):
+            body.set_exception(web.RequestPayloadError())
+            body.feed_eof()  # nothing more is waited for
 
     def _refusal(self) -> Refusal:
         if self._guard.draining:

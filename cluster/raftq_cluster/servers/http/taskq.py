@@ -88,6 +88,10 @@ def _handler(context: Context, handler: TaskqHandler) -> Handler:
             return await handler(context, request)
         except Refusal as refusal:
             return _failure(context, refusal.status, f"taskq: {refusal.detail}", refusal.index)
+        except web.RequestPayloadError:
+            response = _failure(context, 400, "cannot read request body")
+            response.force_close()
+            return response
 
     return handle
 
