@@ -7,7 +7,7 @@ import asyncio
 import os
 import weakref
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from raftq.clock import Clock
 from raftq.errors import MisuseError, RaftqError
@@ -48,7 +48,7 @@ class Caller:
         self._give_back = give_back
         self._clock = clock
         self._spent_keys = SpentKeys(self._forget)
-        self._left_behind: set[asyncio.Task[list[Task]] | asyncio.Task[None]] = set()
+        self._left_behind: set[asyncio.Task[Any]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._misuse = ""
         _callers.add(self)
@@ -90,16 +90,18 @@ class Caller:
     async def claim(self, request: documents.ClaimRequest, idempotency_key: str) -> list[Task]:
         """Do a claim under the caller's key or a new one, a long wait in pieces."""
         request.idempotency_key = idempotency_key or self.new_key()
-        own_key = not idempotency_key
-        if not request.wait_ms:
-            return await self._claim(request, own_key)
+        is_sure = not idempotency_key
         give_up_at = self._clock.monotonic() + request.wait_ms / 1_000
         left_ms = request.wait_ms
         while True:
-            request.wait_ms = max(1, min(left_ms, WAIT_PIECE_MS))
-            tasks = await self._wait_and_claim(request, own_key)
-            left_ms = round((give_up_at - self._clock.monotonic()) * 1_000)
-            if tasks or left_ms <= 0:
+            request.wait_ms = min(left_ms, WAIT_PIECE_MS)
+            answer = await (self._wait_and_claim if left_ms else self._claim)(request)
+            is_sure = is_sure and answer.is_first_try
+            left_ms = max(0, round((give_up_at - self._clock.monotonic()) * 1_000))
+            tasks = answer.reply.tasks
+            if tasks and is_sure:  # an empty claim leaves no key behind
+                self._spent_keys.add(request.idempotency_key)
+            if tasks or not left_ms:
                 return tasks
 
     async def close(self) -> None:
@@ -132,16 +134,12 @@ class Caller:
         """Refuse every further call: the process that owns the connections is another one."""
         self._misuse = why
 
-    async def _claim(self, request: documents.ClaimRequest, own_key: bool) -> list[Task]:
-        answer = await self.ask("claim", request, TaskList, request.wait_ms / 1_000)
-        tasks = answer.reply.tasks
-        if own_key and tasks and answer.is_first_try:  # an empty claim leaves no key behind
-            self._spent_keys.add(request.idempotency_key)
-        return tasks
+    async def _claim(self, request: documents.ClaimRequest) -> Answer[TaskList]:
+        return await self.ask("claim", request, TaskList, request.wait_ms / 1_000)
 
-    async def _wait_and_claim(self, request: documents.ClaimRequest, own_key: bool) -> list[Task]:
+    async def _wait_and_claim(self, request: documents.ClaimRequest) -> Answer[TaskList]:
         """Claim with a wait; if that is cancelled, give back what the node claims nevertheless."""
-        claiming = self.loop().create_task(self._claim(request, own_key))
+        claiming = self.loop().create_task(self._claim(request))
         try:
             return await asyncio.shield(claiming)
         except asyncio.CancelledError:
@@ -149,11 +147,11 @@ class Caller:
             claiming.add_done_callback(self._on_left_behind)
             raise
 
-    def _on_left_behind(self, claiming: asyncio.Task[list[Task]]) -> None:
+    def _on_left_behind(self, claiming: asyncio.Task[Answer[TaskList]]) -> None:
         self._left_behind.discard(claiming)
         if claiming.cancelled() or claiming.exception() is not None or self._misuse:
             return
-        if tasks := claiming.result():
+        if tasks := claiming.result().reply.tasks:
             giving_back = claiming.get_loop().create_task(self._give_back_quietly(tasks))
             self._left_behind.add(giving_back)
             giving_back.add_done_callback(self._left_behind.discard)

@@ -22,7 +22,7 @@ def default_claimant() -> str:
 def key_source() -> Callable[[], str]:
     """Make a function that gives a new idempotency key at each call.
 
-    A random prefix and a counter: a tenth of the cost of a random key (``scripts/bench``, client).
+    A random prefix and a counter, which costs a tenth of a random key.
     A forked process must make its own source.
     """
     prefix = secrets.token_urlsafe(_KEY_RANDOM_BYTES)

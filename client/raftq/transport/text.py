@@ -1,7 +1,7 @@
 """The text protocol over TCP: many calls share one connection, and one write per turn of the loop.
 
 Framing is :mod:`raftq.wire.text`. A call costs a future and a dictionary entry; deadlines are kept by one timer
-a connection (``scripts/bench``, client). Knows neither retries nor other nodes.
+a connection (``raftq bench`` measures it). Knows neither retries nor other nodes.
 """
 
 import asyncio

@@ -156,6 +156,28 @@ async def test_a_key_that_was_sent_twice_is_never_forgotten(client, nodes):
 
 
 @pytest.mark.asyncio
+async def test_a_key_of_a_wait_is_doubtful_if_any_of_its_pieces_was(nodes):
+    clock = raftq.testing.ManualClock()
+    empty: list[Call] = []
+
+    def hang_up_then_nothing(call: Call) -> bytes | None:
+        empty.append(call)
+        if len(empty) == 1:
+            raise HangUp
+        return well_behaved(call) if len(empty) > 2 else reply_ok(call, {"tasks": []})
+
+    nodes[0].script = hang_up_then_nothing
+    async with AsyncClient(nodes[0].url, clock=clock) as client:
+        assert await client.claim("q", wait_ms=2 * WAIT_PIECE_MS)
+        for _ in range(BATCH_KEYS):
+            await client.put("q")
+        async with asyncio.timeout(5):
+            while not (told := [call for call in nodes[0].calls if call.verb == "forget"]):
+                await client.time()
+    assert keys(nodes[0])[0] not in told[0].document["keys"]
+
+
+@pytest.mark.asyncio
 async def test_keys_of_the_callers_own_and_of_empty_claims_are_left_alone(client, nodes):
     nodes[0].script = lambda call: (
         reply_ok(call, {"tasks": []}) if call.verb == "claim" else well_behaved(call)
