@@ -61,7 +61,11 @@ class Model:
                 op.SETTLE: self._settle, op.CONFIGURE: self._configure}  # fmt: skip
         does[operation[0]](operation, answer)
         if operation.key and answer != Claimed(()):
-            self.keys[operation.key] = (operation.mark, self.now_ms + KEY_WINDOW_MS, answer)
+            self.keys[operation.key] = (
+                operation.mark,
+                self.now_ms + KEY_WINDOW_MS,
+                repeated(answer),
+            )
 
     # --- what is asked of tasks and queues ------------------------------------------------------
 
@@ -260,3 +264,18 @@ class Model:
     def _next_serial(self, queue: str) -> int:
         self.last_serial[queue] = self.last_serial.get(queue, 0) + 1
         return self.last_serial[queue]
+
+
+def repeated(answer: Any) -> Any:
+    """Say what a repeated request is answered: only claims are answered with values."""
+    if isinstance(answer, Modified):
+        return Modified(without_values(answer.inserted), without_values(answer.changed))
+    return (
+        Renewed(without_values(answer.renewed), answer.lost)
+        if isinstance(answer, Renewed)
+        else answer
+    )
+
+
+def without_values(rows: Sequence[TaskRow]) -> tuple[TaskRow, ...]:
+    return tuple(row._replace(value=b"") for row in rows)

@@ -1,6 +1,6 @@
 """Answers to queries: what can be asked of a state without changing it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from heapq import nsmallest
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -21,12 +21,13 @@ def answer(state: "State", query: queries.Query, now_ms: int) -> Any:
 
 def _queues(state: "State", query: queries.Queues, _: int) -> list[QueueStats]:
     queues = state.queues
+    names: Iterable[str] = queues
     if query.prefixes:
-        found = {name for name in queues if name.startswith(query.prefixes)}.union(query.names)
-    else:
-        found = set(query.names or queues)
-    names = (name for name in found if name in queues and queues[name].size)
-    return [queues[name].stats() for name in nsmallest(query.limit, names)]
+        names = [name for name in queues if name in query.names or name.startswith(query.prefixes)]
+    elif query.names:
+        names = [name for name in dict.fromkeys(query.names) if name in queues]
+    first = nsmallest(query.limit, (name for name in names if queues[name].size))
+    return [queues[name].stats() for name in first]
 
 
 def _tasks(state: "State", query: queries.Tasks, _: int) -> list[TaskRow]:

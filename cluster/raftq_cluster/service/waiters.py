@@ -126,8 +126,9 @@ class Waiters:
             return
         changes = [op.Change(row.id, row.version, None, op.DELAY, 0) for row in outcome.tasks]
         release = op.Modify(op.MODIFY, "", b"", claim.claimant, (), changes, (), ())
-        forget = op.Forget(op.FORGET, (claim.key,))
-        operations = [release, forget] if claim.key else [release]
+        operations: list[op.Operation] = [release]
+        if claim.key:
+            operations.append(op.Forget(op.FORGET, (claim.key,)))
         self._backend.submit(operations, lambda _index, _outcomes: None)
 
     def _after_tick(self, index: int, outcomes: object) -> None:

@@ -171,6 +171,21 @@ def test_the_bytes_of_remembered_answers_are_bounded(monkeypatch: pytest.MonkeyP
     assert refused.limit == key_bytes
 
 
+def test_the_values_of_inserted_and_changed_tasks_are_not_kept_with_the_answer() -> None:
+    """No answer to a modification carries them: they would only fill the table."""
+    table = TaskTable()
+    large = b"x" * 10_000
+    inserts = [op.Insert("/a", "x", value=large)]
+    first = table.do(modify(inserts=inserts, key="k1"))
+    change = modify(changes=[op.Change("x", 0, arrival=op.LEASE, ms=9)], key="k2")
+    table.do(change)
+    table.do(renew(op.Target("x", 1), key="k3"))
+    assert table.machine.load()[3] < 3_000
+    repeated = table.do(modify(inserts=inserts, key="k1"))
+    assert repeated.inserted == (first.inserted[0]._replace(value=b""),)
+    assert table.do(change).changed[0].version == 1
+
+
 def test_long_refusals_count_by_their_length() -> None:
     table = TaskTable()
     few = [op.Target(f"t{number}", 0) for number in range(2)]
@@ -200,9 +215,10 @@ def test_every_kind_of_answer_is_remembered_across_a_snapshot() -> None:
         op.Settle(op.SETTLE, "settle", b"", op.ACK, "q", 1, 0),
         configure("/a", lease_ms=5, key="configure"),
     ]
-    answers = [table.do(operation) for operation in operations]
+    table.entry(*operations)
+    answers = table.entry(*operations)
     table.machine = restore(table.machine.snapshot())
-    assert [table.do(operation) for operation in operations] == answers
+    assert table.entry(*operations) == answers
     table.now_ms += keys.WINDOW_MS
     table.pass_ms(0)
     assert table.machine.load()[2:] == (0, 0)

@@ -53,6 +53,17 @@ def test_settings_are_replaced_whole_and_removed_by_having_no_field() -> None:
     assert table.ask(queries.AllSettings()) == rows[1:]
 
 
+def test_settings_of_other_patterns_leave_a_queue_alone() -> None:
+    table = TaskTable()
+    table.insert("/a")
+    table.configure("/a", paused=True)
+    for pattern in ("/ab", "/a/*", "a*", "/a*"):
+        table.configure(pattern, paused=False)
+        assert table.stats("/a").paused
+    table.configure("/a")
+    assert not table.stats("/a").paused
+
+
 def test_a_paused_queue_gives_nothing_and_takes_everything() -> None:
     table = TaskTable()
     table.insert("/a", "before")

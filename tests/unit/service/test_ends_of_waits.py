@@ -62,6 +62,20 @@ async def test_what_was_claimed_for_a_wait_that_was_given_up_is_given_back_to_th
     assert node.service.waiting() == 0
 
 
+async def test_a_repeat_of_a_claim_that_was_given_back_claims_anew(node):
+    """Its first answer would name tasks that its caller no longer holds."""
+    node.backend.hold_outcomes = True
+    gone = node.wait("/a", key="k")
+    node.backend.tell()
+    node.insert("x")
+    gone.give_up()
+    node.backend.hold_outcomes = False
+    node.backend.tell()
+    again = node.wait("/a", key="k")
+    (outcome,) = again.told
+    assert [(row.id, row.version) for row in outcome.tasks] == [("x", 3)]
+
+
 async def test_nothing_is_given_back_for_a_wait_that_was_given_up_and_found_nothing(node):
     node.backend.hold_outcomes = True
     waiter = node.wait("/a")
