@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from raftq_cluster.core.outcomes import SettingsRow
 
-PATTERNS_MAX: Final = 1_000  # resolving looks at each prefix, whenever a queue comes into being
+PATTERNS_MAX: Final = 1_000  # whoever lists the settings gets them all
 
 
 class Effective(NamedTuple):
@@ -25,11 +25,14 @@ _NONE: Final = Effective()
 class SettingsTable:
     """All settings, and what they mean for a name."""
 
-    __slots__ = ("_prefixes", "_rows")
+    __slots__ = ("_lengths", "_prefixes", "_rows")
 
     def __init__(self) -> None:
         self._rows: dict[str, SettingsRow] = {}
-        self._prefixes: list[tuple[str, SettingsRow]] = []  # the most specific first
+        self._prefixes: dict[str, SettingsRow] = {}
+        self._lengths: list[
+            int
+        ] = []  # of the prefixes, the longest first: few, though they be many
 
     def put(self, row: SettingsRow) -> bool:
         """Replace the settings of a pattern; a row without any field removes them.
@@ -43,10 +46,7 @@ class SettingsTable:
         else:
             self._rows[row.pattern] = row
         if row.pattern.endswith("*"):
-            prefixes = [
-                (kept.pattern[:-1], kept) for kept in self.rows() if kept.pattern[-1] == "*"
-            ]
-            self._prefixes = sorted(prefixes, key=lambda item: -len(item[0]))
+            self._index_prefixes()
         return True
 
     def rows(self) -> list[SettingsRow]:
@@ -59,14 +59,20 @@ class SettingsTable:
             return _NONE
         exact = self._rows.get(name)
         found = _NONE if exact is None else Effective(*exact[1:])
-        for prefix, row in self._prefixes:
-            if name.startswith(prefix):
+        for length in self._lengths:
+            row = self._prefixes.get(name[:length])
+            if row is not None:
                 found = Effective(
                     row.order if found.order is None else found.order,
                     row.paused if found.paused is None else found.paused,
                     row.lease_ms if found.lease_ms is None else found.lease_ms,
                 )
         return found
+
+    def _index_prefixes(self) -> None:
+        rows = self._rows.values()
+        self._prefixes = {row.pattern[:-1]: row for row in rows if row.pattern.endswith("*")}
+        self._lengths = sorted(dict.fromkeys(map(len, self._prefixes)), reverse=True)
 
 
 def matches(pattern: str, name: str) -> bool:
