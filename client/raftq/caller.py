@@ -13,7 +13,7 @@ from raftq.clock import Clock
 from raftq.errors import MisuseError, RaftqError
 from raftq.identity import key_source
 from raftq.spent_keys import SpentKeys
-from raftq.tasks import Task, TaskList
+from raftq.tasks import Reflecting, Task, TaskList
 from raftq.transport.api import Answer, Transport
 from raftq.wire import documents
 
@@ -71,6 +71,8 @@ class Caller:
             verb, document, reply_type, timeout_s=self._timeout_s, wait_s=wait_s
         )
         self.last_index = max(self.last_index, answer.log_index)
+        if isinstance(answer.reply, Reflecting):
+            answer.reply.index = answer.log_index
         return answer
 
     async def change(

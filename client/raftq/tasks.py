@@ -156,21 +156,27 @@ class Modification:
     depends: Sequence[Task | Target] = ()
 
 
-class Modified(Struct, kw_only=True):
+class Reflecting(Struct, kw_only=True):
+    """Base of answers. ``index`` is the log index that the answer reflects; 0: not told."""
+
+    index: int = 0
+
+
+class Modified(Reflecting, kw_only=True):
     """The inserted and changed tasks, in the order of the request."""
 
     inserted: list[Task]
     changed: list[Task]
 
 
-class Renewed(Struct, kw_only=True):
+class Renewed(Reflecting, kw_only=True):
     """What is held for longer, as new versions, and what is held no more, and why."""
 
     renewed: list[Task]
     lost: list[Lost]
 
 
-class TaskList(Struct, kw_only=True):
+class TaskList(Reflecting, kw_only=True):
     """The answer of a claim or a listing."""
 
     tasks: list[Task]

@@ -24,7 +24,8 @@ async def test_a_repeated_key_gives_the_first_answer_again(client):
     claimed = await client.claim("q", idempotency_key="k2")
     assert await client.claim("q", idempotency_key="k2") == claimed
     renewed = await client.renew(claimed, idempotency_key="k3")
-    assert await client.renew(claimed, idempotency_key="k3") == renewed
+    again_renewed = await client.renew(claimed, idempotency_key="k3")
+    assert again_renewed.renewed == renewed.renewed
     assert (await client.queues())[0].tasks == 1
 
 
@@ -165,6 +166,18 @@ async def test_settings_are_replaced_and_removed(client):
     assert rows == [("a", "fifo", None, 5_000), ("a*", None, True, None)]
     await client.put("a")
     assert [(queue.order, queue.paused) for queue in await client.queues()] == [("fifo", True)]
+
+
+@pytest.mark.asyncio
+async def test_answers_tell_the_log_index_that_they_reflect(client):
+    first = await client.modify(inserts=[Insert("q")])
+    second = await client.modify(inserts=[Insert("q")])
+    assert 0 < first.index < second.index == client.last_index
+    await client.tasks("q")
+    assert client.last_index == second.index
+    (task,) = await client.claim("q")
+    renewed = await client.renew([task])
+    assert renewed.index == client.last_index > second.index
 
 
 @pytest.mark.asyncio
