@@ -16,7 +16,7 @@ from typing import Any, Self
 from raftq_cluster.backends.raft.backend import RaftBackend
 from raftq_cluster.backends.raft.log_clock import LogClock
 from raftq_cluster.backends.raft.running import Outside
-from raftq_cluster.backends.raft.storage.syncer import InlineRunner
+from raftq_cluster.backends.raft.storage.syncer import InlineRunner, Job
 from raftq_cluster.backends.raft.upkeep import Bounds
 from raftq_cluster.core.operations import Operation
 from raftq_cluster.core.queries import Digest
@@ -62,7 +62,7 @@ class RaftNode:
         snapshot_bytes_min: int = 1 << 20,
         segment_bytes: int = 64 << 10,
         node_id: str = "n1",
-        schedule: Callable[[Any], Any] | None = None,
+        schedule: Callable[[Job], None] | None = None,
     ) -> None:
         self.disk = disk
         self.hands = hands or Hands()
@@ -76,13 +76,17 @@ class RaftNode:
         }
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._on_exception)
+
+        def soon(job: Job) -> None:
+            loop.call_soon(job)
+
         self.backend = RaftBackend(
             DIRECTORY,
             node_id=node_id,
             on_fatal=self.fatal.append,
             outside=Outside(
                 files=disk,
-                runner=lambda: InlineRunner(schedule or loop.call_soon),
+                runner=lambda: InlineRunner(schedule or soon),
                 clock=self.hands.clock(),
                 random=Random(seed),
                 in_thread=in_turn,
@@ -122,7 +126,8 @@ class RaftNode:
         raise AssertionError("it does not happen")
 
     async def digest(self) -> str:
-        return (await self.backend.read(Digest())).value
+        digest: str = (await self.backend.read(Digest())).value
+        return digest
 
     async def restarted(self, **changes: Any) -> "RaftNode":
         """The next life, after a clean stop."""

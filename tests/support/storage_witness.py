@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from raftq_cluster.backends.raft.storage.store import Store
 from tests.support.virtual_disk import Loss, PowerCut, VirtualDisk
+
+State = TypeVar("State")
 
 DIRECTORY = Path("/data")
 IDENTITY = b"c1/n1"
@@ -152,7 +155,7 @@ def _snapshot(store: Store) -> tuple[int, int, tuple[bytes, ...]] | None:
     return content
 
 
-def _since(changes: list, durable: int) -> Iterator:
+def _since(changes: list[tuple[int, State]], durable: int) -> Iterator[State]:
     """The last state that is durable, and all later ones."""
     newest = max(number for number, _ in changes if number <= durable)
     for number, state in changes:

@@ -366,7 +366,9 @@ class VirtualDisk:
         directory.live, directory.durable = names, dict(names)
         directory.unsynced.clear()
 
-    def _survivors(self, unsynced: list, loss: Loss) -> list:
+    def _survivors(
+        self, unsynced: list[tuple[str, str, Inode]], loss: Loss
+    ) -> list[tuple[str, str, Inode]]:
         if loss is Loss.EVERYTHING:
             return []
         if loss is Loss.NOTHING:
