@@ -80,7 +80,9 @@ class Failover:
             except RaftqError as error:
                 failure = error
             else:
-                return Answer(index, _read(answer, reply_type), history is None)
+                reply = _read(answer, reply_type)
+                index = index or getattr(reply, "index", 0) or 0  # the text protocol's is within
+                return Answer(index, reply, history is None)
             if history is None:
                 history = _History(getattr(document, "idempotency_key", ""))
             history.add(failure)

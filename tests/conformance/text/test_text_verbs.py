@@ -102,7 +102,7 @@ async def test_every_query_answers() -> None:
         assert (await caller.call("settings", {}))["settings"][0]["pattern"] == "q*"
         assert (await caller.call("time", {}))["now"] == node.clock.now_ms
         assert (await caller.call("cluster", {}))["leader"] == "n1"
-        assert await caller.call("forget", {"keys": ["k"]}) == {}
+        assert await caller.call("forget", {"keys": ["k"]}) == {"index": 3}
 
 
 @pytest.mark.asyncio
@@ -288,7 +288,7 @@ async def test_a_waiting_claim_does_not_hold_up_what_follows_and_gets_what_arriv
 async def test_a_waiting_claim_ends_empty() -> None:
     async with serving() as node, node.peer() as peer:
         caller = Caller(peer)
-        assert await caller.call("claim", {"queues": ["q"], "wait_ms": 1}) == {"tasks": []}
+        assert await caller.call("claim", {"queues": ["q"], "wait_ms": 1}) == {"index": 0, "tasks": []}
 
 
 @pytest.mark.asyncio
@@ -307,7 +307,9 @@ async def test_an_idempotency_key_gives_the_same_answer_again() -> None:
         caller = Caller(peer)
         document = {"inserts": [{"queue": "q"}], "idempotency_key": "k"}
         first = await caller.call("modify", document)
-        assert await caller.call("modify", document) == first
+        again = await caller.call("modify", document)
+        assert again.pop("index") > first.pop("index")
+        assert again == first
         document["inserts"].append({"queue": "other"})
         assert (await caller.refusal("modify", document)).code == "idempotency_key_reused"
 

@@ -295,7 +295,7 @@ async def test_a_claim_does_not_wait_for_a_peer_that_sends_no_more() -> None:
         connection.data_received(WAITING_CLAIM)
         assert here.service.waiting() == 1
         connection.eof_received()
-        assert transport.said == b'1 ok 12 {"tasks":[]}\n'
+        assert transport.said == b'1 ok 22 {"index":0,"tasks":[]}\n'
         assert here.service.waiting() == 0
         assert transport.is_closing()
 

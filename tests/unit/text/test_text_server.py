@@ -39,7 +39,7 @@ def test_stopping_answers_what_is_in_flight_ends_waits_and_closes(loop: Loop) ->
             await until(lambda: node.backend.held == 1)
             stopping = asyncio.create_task(node.server.stop(LONG_S))
             assert await idle.end() == b""
-            assert await peer.line() == b'1 ok 12 {"tasks":[]}\n'
+            assert await peer.line() == b'1 ok 22 {"index":0,"tasks":[]}\n'
             assert not stopping.done()
             node.backend.release()
             assert await peer.end() == b"2 enqed q 1\n"

@@ -14,7 +14,6 @@ from typing import Final
 
 import structlog
 
-from raftq.wire.formats import encode
 from raftq_cluster.core.outcomes import Claimed, Outcome
 from raftq_cluster.servers.text import replies
 from raftq_cluster.servers.text.batch import Answering, Batch, Query, Wait
@@ -153,8 +152,8 @@ class _Waiting:
 
 async def _answer(query: Query) -> bytes:
     try:
-        _, reply = await query.run()
-        return replies.ok(query.rid, encode(reply, query.fmt))
+        index, reply = await query.run()
+        return replies.answer(query.rid, query.fmt, index, reply)
     except Refusal as refusal:
         return query.refused(refusal)
     except Exception:  # noqa: BLE001 - a fault of ours in one reply must not lose the others

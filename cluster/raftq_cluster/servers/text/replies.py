@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 
 import structlog
 
+from raftq.wire.documents import Answer, Reply
 from raftq.wire.formats import Format, encode
 from raftq_cluster.core.operations import JSON
 from raftq_cluster.core.outcomes import Claimed, Modified, Outcome, Refused, Settled, Unfinished
@@ -83,12 +84,19 @@ def called(
     """Answer a ``call`` of a verb that is an operation, in the format of its request."""
     verb, fmt = request
     try:
-        return ok(rid, encode(verb.render(index, outcome, fmt), fmt))
+        return answer(rid, fmt, index, verb.render(index, outcome, fmt))
     except Refusal as refusal:
         return fail(rid, fmt, refusal)
     except Exception:  # noqa: BLE001 - a fault of ours in one reply must not lose the others
         _log.exception("a reply could not be written", verb=verb.name)
         return fail(rid, fmt, INTERNAL)
+
+
+def answer(rid: bytes, fmt: Format, index: int, reply: Reply) -> bytes:
+    """Answer a ``call`` with its document, which tells the log index as well."""
+    if isinstance(reply, Answer):
+        reply.index = index
+    return ok(rid, encode(reply, fmt))
 
 
 def ok(rid: bytes, body: bytes) -> bytes:
