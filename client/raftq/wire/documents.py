@@ -220,7 +220,7 @@ class Queue(Answer, kw_only=True):
 
 
 class QueuesReply(Answer, kw_only=True):
-    """Queues that hold a task or were met by an exact setting, sorted by name."""
+    """The queues that hold a task, sorted by name."""
 
     queues: list[Queue]
 
