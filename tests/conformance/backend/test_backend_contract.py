@@ -10,7 +10,7 @@ from tests.support.model import Model
 from tests.support.operations import STEPS_MS, Maker
 from tests.support.task_table import claim, configure, modify, renew, settle, target
 
-from raftq_cluster.backends.api import Load, Ready
+from raftq_cluster.backends.api import Ready
 from raftq_cluster.core import operations as op
 from raftq_cluster.core import queries
 from raftq_cluster.core.outcomes import Claimed, Done, Modified, Outcome, Refused, SettingsRow
@@ -261,13 +261,13 @@ async def test_the_listener_is_told_of_a_queue_that_goes_on(subject: Subject) ->
 
 
 async def test_load_tells_how_full_the_state_is(subject: Subject) -> None:
-    assert subject.backend.load() == Load(0, 0, 0, 0)
+    assert subject.backend.load()[:4] == (0, 0, 0, 0)
     await subject.do(insert("x", value=b"12345", key="k"))
     load = subject.backend.load()
     assert (load.tasks, load.value_bytes, load.keys) == (1, 5, 1)
     assert load.key_bytes > 0
     await subject.do(op.Forget(op.FORGET, ("k",)))
-    assert subject.backend.load() == Load(1, 5, 0, 0)
+    assert subject.backend.load()[:4] == (1, 5, 0, 0)
 
 
 async def test_status_tells_who_leads_and_how_far_the_log_is_applied(subject: Subject) -> None:
