@@ -183,6 +183,7 @@ def _limits(settings: Settings) -> Limits:
         body_bytes_max=settings.body_bytes_max,
         value_bytes_max=settings.value_bytes_max,
         bytes_held_max=settings.bytes_held_max,
+        disk_free_bytes_min=settings.disk_free_bytes_min,
         operations_max=settings.operations_max,
         connections_max=settings.connections_max,
         waiters_max=settings.waiters_max,

@@ -12,6 +12,7 @@ import enum
 import errno
 import os
 import random
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -202,6 +203,7 @@ class VirtualDisk:
     def __init__(self, seed: int = 0, *, capacity_bytes: int | None = None) -> None:
         self.rng = random.Random(seed)
         self.capacity_bytes = capacity_bytes
+        self.room_bytes = sys.maxsize  # what it says is free; ``capacity_bytes`` is what is
         self.cut_at: int | None = None
         self.calls = 0
         self.seen: Counter[str] = Counter()
@@ -253,6 +255,10 @@ class VirtualDisk:
             raise storage_error(fault, source, f"renaming to {target.name}") from fault
         inode = directory.live[target.name] = directory.live.pop(source.name)
         directory.unsynced.append((f"rename {source.name}", target.name, inode))
+
+    def free_bytes(self, path: Path) -> int:
+        del path
+        return self.room_bytes
 
     def unlink(self, path: Path) -> None:
         directory = self._directory(path)

@@ -4,6 +4,7 @@ One event loop thread owns a backend; every method is called from it. Declared h
 because three backends and two consumers (service, node) share it.
 """
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -34,6 +35,7 @@ class Load(NamedTuple):
     value_bytes: int  # of values and error texts
     keys: int  # idempotency records held
     key_bytes: int
+    disk_free_bytes: int = sys.maxsize  # as of a second ago; where nothing is written: no end
 
 
 class MemberStatus(NamedTuple):

@@ -107,6 +107,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     bytes_held_max: Annotated[
         Bytes, Meta(description="values held in all; above it inserts are refused, deletes are not")
     ] = 4 * GIB
+    disk_free_bytes_min: Annotated[
+        Bytes, Meta(description="free disk space below which inserts are refused, deletes are not")
+    ] = 64 * MIB
     operations_max: Annotated[Count, Meta(description="parts of one modification")] = 1_000
     connections_max: Annotated[Count, Meta(description="connections, of each protocol")] = 4_096
     waiters_max: Annotated[Count, Meta(description="claims that wait for a task")] = 10_000

@@ -67,8 +67,14 @@ class Service:
         """
         if self._stopping:
             sink(self._backend.status().index, [_STOPPING] * len(operations))
-        elif self._backend.load().value_bytes >= self.limits.bytes_held_max:
-            self._submit_when_full(operations, sink)
+            return
+        load, limits = self._backend.load(), self.limits
+        if load.value_bytes >= limits.bytes_held_max:
+            full = _over_limit("store_full", "bytes_held_max", limits.bytes_held_max)
+            self._submit_when_full(operations, sink, full)
+        elif load.disk_free_bytes < limits.disk_free_bytes_min:
+            full = _over_limit("store_full", "disk_free_bytes_min", limits.disk_free_bytes_min)
+            self._submit_when_full(operations, sink, full)
         else:
             self._backend.submit(operations, sink)
 
@@ -160,9 +166,10 @@ class Service:
     def _submit_claims(self, claims: list[Claim], sink: Sink) -> None:
         self.submit(claims, sink)
 
-    def _submit_when_full(self, operations: Sequence[Operation], sink: Sink) -> None:
+    def _submit_when_full(
+        self, operations: Sequence[Operation], sink: Sink, refused: Refused
+    ) -> None:
         """Refuse what inserts, so that a full node can still be drained."""
-        refused = _over_limit("store_full", "bytes_held_max", self.limits.bytes_held_max)
         admitted = [item for item in operations if not _inserts(item)]
 
         def told(index: int, outcomes: Sequence[Outcome]) -> None:

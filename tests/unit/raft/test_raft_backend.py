@@ -420,6 +420,14 @@ async def fill_segment(node):
     return refused[0], inserted
 
 
+async def test_the_load_tells_the_free_space_from_the_start():
+    disk = VirtualDisk()
+    disk.room_bytes = 12_345
+    node = await RaftNode(disk).start()
+    assert node.backend.load().disk_free_bytes == 12_345
+    await node.backend.stop()
+
+
 async def test_a_full_disk_refuses_and_the_node_goes_on_when_there_is_space():
     node = await RaftNode(VirtualDisk()).start()
     fill(node.disk)

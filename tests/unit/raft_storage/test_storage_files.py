@@ -132,3 +132,11 @@ def test_an_error_of_a_directory_names_it(tmp_path: Path, monkeypatch: pytest.Mo
     ):
         with pytest.raises(StorageError, match=str(tmp_path)):
             call()
+
+
+def test_free_space_is_told_where_there_is_a_directory_and_refused_where_there_is_none(
+    tmp_path: Path,
+) -> None:
+    assert DiskFiles().free_bytes(tmp_path) > 0
+    with pytest.raises(StorageError, match="free space"):
+        DiskFiles().free_bytes(tmp_path / "none")

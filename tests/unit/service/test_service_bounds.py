@@ -7,6 +7,7 @@ import pytest
 from tests.support.held_backend import HeldBackend
 from tests.support.task_table import claim, modify
 
+from raftq_cluster.backends.api import Load
 from raftq_cluster.core import operations as op
 from raftq_cluster.core.outcomes import Claimed, Modified, Outcome, Refused, Unfinished
 from raftq_cluster.service.facade import Service
@@ -47,6 +48,22 @@ async def test_a_full_node_still_claims_and_deletes_and_then_takes_inserts_again
     assert isinstance(deleted, Modified)
     assert isinstance(inserted, Refused)  # it was full when the two came
     _, (inserted,) = await service.run([insert("x3")])
+    assert isinstance(inserted, Modified)
+
+
+class NearlyFullDisk(HeldBackend):
+    def load(self) -> Load:
+        return super().load()._replace(disk_free_bytes=99)
+
+
+async def test_a_nearly_full_disk_refuses_inserts_and_lets_tasks_be_claimed():
+    service = Service(NearlyFullDisk(), Limits(disk_free_bytes_min=100))
+    _, (inserted, claimed) = await service.run([insert("x"), claim("/a")])
+    assert isinstance(inserted, Refused)
+    assert (inserted.code, inserted.limit_name) == ("store_full", "disk_free_bytes_min")
+    assert claimed == Claimed(())
+    roomy = Service(NearlyFullDisk(), Limits(disk_free_bytes_min=99))
+    _, (inserted,) = await roomy.run([insert("x")])
     assert isinstance(inserted, Modified)
 
 

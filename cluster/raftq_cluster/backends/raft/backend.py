@@ -156,7 +156,7 @@ class RaftBackend:
         return (
             Load(0, 0, 0, 0)
             if self._running is None
-            else Load(*self._running.replica.machine.load())
+            else Load(*self._running.replica.machine.load(), self._running.disk_free_bytes)
         )
 
     def status(self) -> Status:

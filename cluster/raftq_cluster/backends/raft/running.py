@@ -4,6 +4,8 @@ Wires the modules of this package; decides nothing about log, time or tasks.
 """
 
 import asyncio
+import logging
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -26,6 +28,8 @@ from raftq_cluster.backends.raft.storage.store import Store
 from raftq_cluster.backends.raft.storage.syncer import Runner, ThreadRunner
 from raftq_cluster.backends.raft.upkeep import Bounds, InThread, Upkeep
 from raftq_cluster.config import StartError
+
+_log: Final = logging.getLogger(__name__)
 
 # What was submitted is finished in this time when the node stops, or its outcome is unknown.
 DRAIN_S: Final = 10.0
@@ -74,7 +78,9 @@ class Running:
     def __init__(self, files: _Files, outside: Outside, on_fatal: Callable[[str], None]) -> None:
         self.identity = files.identity
         self.replica = files.recovered.replica
+        self.disk_free_bytes = sys.maxsize  # as of the last second
         self._files = files
+        self._free_bytes = outside.files.free_bytes
         self._on_fatal = on_fatal
         self._in_thread = outside.in_thread
         self._runner = outside.runner()
@@ -152,6 +158,10 @@ class Running:
 
     def _each_second(self) -> None:
         self._upkeep.each_second()
+        try:
+            self.disk_free_bytes = self._free_bytes(self._files.data_dir.path)
+        except StorageError as error:
+            _log.warning("the free space is not known: %s", error)
         self._timer = asyncio.get_running_loop().call_later(UPKEEP_S, self._each_second)
 
 

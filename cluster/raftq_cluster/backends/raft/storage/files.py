@@ -105,6 +105,10 @@ class Files(Protocol):
         """Make the names in the directory survive a power cut."""
         ...
 
+    def free_bytes(self, path: Path) -> int:
+        """Bytes that can still be written below the directory, by whoever runs this process."""
+        ...
+
     def lock(self, path: Path) -> Lock:
         """Lock the file, made if absent, against every other holder.
 
@@ -254,6 +258,13 @@ class DiskFiles:
                 os.close(fd)
         except OSError as error:
             raise sync_error(error, path) from error
+
+    def free_bytes(self, path: Path) -> int:
+        try:
+            room = os.statvfs(path)
+        except OSError as error:
+            raise storage_error(error, path, "asking for free space") from error
+        return room.f_bavail * room.f_frsize
 
     def lock(self, path: Path) -> DiskLock:
         try:
