@@ -1,6 +1,7 @@
 """A transport without a network: a peer that reads as much as the test says."""
 
 import asyncio
+import errno
 from typing import Any
 
 
@@ -22,6 +23,7 @@ class FakeTransport(asyncio.Transport):
         self.writes: list[bytes] = []
         self.is_reading_paused = False
         self.has_ended = False  # write_eof was called
+        self.peer_is_gone = False  # though nobody has told the protocol
         self.was_aborted = False
         self.options = Options()
         self._protocol = protocol
@@ -67,6 +69,8 @@ class FakeTransport(asyncio.Transport):
                 self._protocol.pause_writing()
 
     def write_eof(self) -> None:
+        if self.peer_is_gone:
+            raise OSError(errno.ENOTCONN, "as asyncio raises here")
         self.has_ended = True
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:

@@ -413,6 +413,15 @@ async def test_a_draining_service_refuses_requests_and_a_draining_server_connect
 
 
 @pytest.mark.asyncio
+async def test_a_peer_that_hung_up_unnoticed_does_not_disturb_the_end_of_its_connection() -> None:
+    async with room() as here:
+        _, transport = here.connect()
+        transport.peer_is_gone = True
+        here.guard.drain()
+        assert transport.was_aborted
+
+
+@pytest.mark.asyncio
 async def test_one_connection_too_many_is_told_so() -> None:
     async with room(connections_max=1) as here:
         _, first = here.connect()

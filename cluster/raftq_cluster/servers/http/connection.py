@@ -136,7 +136,10 @@ class Connection(web.RequestHandler):
             transport.abort()
             return
         transport.write(self._guard.answers.last_words(self._refusal()))
-        transport.write_eof()
+        try:
+            transport.write_eof()
+        except OSError:  # the peer has hung up, and the loop does not know it yet
+            transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget the connection; a request that waits for tasks is given up."""

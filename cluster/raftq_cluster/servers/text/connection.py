@@ -249,7 +249,11 @@ class Connection(asyncio.Protocol):
         if self._peer_ended:
             self._transport.close()
         elif not self._transport.is_closing():
-            self._transport.write_eof()
+            try:
+                self._transport.write_eof()
+            except OSError:  # the peer has hung up, and the loop does not know it yet
+                self._transport.abort()
+                return
             self._read(is_reading=True)
 
     def _send(self, texts: Iterator[list[bytes]]) -> None:
