@@ -288,7 +288,10 @@ async def test_a_waiting_claim_does_not_hold_up_what_follows_and_gets_what_arriv
 async def test_a_waiting_claim_ends_empty() -> None:
     async with serving() as node, node.peer() as peer:
         caller = Caller(peer)
-        assert await caller.call("claim", {"queues": ["q"], "wait_ms": 1}) == {"index": 0, "tasks": []}
+        assert await caller.call("claim", {"queues": ["q"], "wait_ms": 1}) == {
+            "index": 0,
+            "tasks": [],
+        }
 
 
 @pytest.mark.asyncio
