@@ -15,7 +15,7 @@ from pathlib import Path
 
 from raftq_cluster.backends.raft.backend import RaftBackend
 from raftq_cluster.core import operations as op
-from raftq_cluster.core.outcomes import Claimed, Outcome
+from raftq_cluster.core.outcomes import Claimed, Modified, Outcome
 
 QUEUE = "/bench"
 VALUE = bytes(64)
@@ -69,7 +69,8 @@ async def one_at_a_time(backend: RaftBackend) -> dict[str, object]:
         begin = time.perf_counter()
         (outcome,) = await submit(backend, [insert(f"single-{number}")])
         took_ms.append((time.perf_counter() - begin) * 1e3)
-        await submit(backend, [delete(f"single-{number}", outcome[0][0].version)])  # type: ignore[union-attr]
+        assert isinstance(outcome, Modified)
+        await submit(backend, [delete(f"single-{number}", outcome.inserted[0].version)])
     p99_ms = statistics.quantiles(took_ms, n=100)[98]
     value, note = statistics.median(took_ms), f"p99 {p99_ms:.1f} ms"
     return figure("raft backend: one insert at a time", value, "ms", "lower", note=note)
