@@ -22,6 +22,7 @@ class Waiter:
     def __init__(
         self, node: "WaitingNode", *queues: str, wait_ms: int = LONG_MS, **fields: Any
     ) -> None:
+        self.queues = queues
         self.told: list[Outcome] = []
         self.ended = asyncio.Event()
         self.give_up = node.service.claim(claim(*queues, **fields), wait_ms, self._sink)

@@ -98,6 +98,16 @@ def test_tasks_of_a_paused_queue_arrive_in_it_and_are_offered_when_it_goes_on() 
     assert len(table.claim("/a", limit=9)) == 2
 
 
+def test_a_queue_that_was_not_paused_offers_nothing_anew() -> None:
+    table = TaskTable()
+    table.insert("/a")
+    table.configure("/a", lease_ms=5)
+    assert table.ready == {}
+    table.configure("/a", paused=True)
+    table.configure("/a", paused=True, lease_ms=6)
+    assert table.ready == {}
+
+
 def test_an_empty_queue_that_goes_on_offers_nothing() -> None:
     table = TaskTable()
     table.insert("/a")
