@@ -11,9 +11,10 @@ from raftq_cluster.core.queries import Queues
 
 pytestmark = pytest.mark.asyncio
 
-QUEUES = ("/a", "/b", "/c")
-CYCLES = 12
-STEPS = 25
+QUEUES = ("/a", "/b")
+CYCLES = 60
+STEPS = 12
+WAITING_MAX = 3  # in a larger crowd somebody else is always there to be woken
 
 
 class Crowd:
@@ -24,29 +25,53 @@ class Crowd:
         self.random = Random(seed)
         self.waiters: list[Waiter] = []
         self.ids = 0
-        self.steps = (self.come, self.come, self.insert, self.insert, self.snatch, self.leave, self.pause,
-                      self.hold, self.let_go, self.pass_time)  # fmt: skip
+        often = (self.come, self.come, self.come, self.insert, self.rush, self.hold)
+        self.steps = (
+            *often,
+            self.snatch,
+            self.snatch,
+            self.leave,
+            self.pause,
+            self.let_go,
+            self.pass_time,
+        )
 
     def come(self) -> None:
-        queues = self.random.sample(QUEUES, self.random.randrange(1, 4))
+        if self.node.service.waiting() >= WAITING_MAX:
+            return
+        queues = self.random.choice((QUEUES, QUEUES[:1], QUEUES[:1], QUEUES[1:]))
         limit = self.random.choice((1, 1, 3))
         self.waiters.append(self.node.wait(*queues, limit=limit, lease_ms=5_000))
 
     def insert(self) -> None:
-        ids = [f"t{self.ids + number}" for number in range(self.random.randrange(1, 4))]
+        self.insert_into(self.random.choice(QUEUES), self.random.choice((0, 0, 700, 3_000)))
+
+    def insert_into(self, queue: str, delay_ms: int) -> None:
+        ids = [f"t{self.ids + number}" for number in range(self.random.choice((1, 1, 1, 2)))]
         self.ids += len(ids)
-        delay_ms = self.random.choice((0, 0, 700, 3_000))
-        self.node.insert(*ids, queue=self.random.choice(QUEUES), delay_ms=delay_ms)
+        self.node.insert(*ids, queue=queue, delay_ms=delay_ms)
+
+    def rush(self) -> None:
+        """Let a task arrive in each queue while the claims that the first ones woke are under way."""
+        self.snatch()
+        self.node.backend.apply()
+        self.node.backend.tell()
+        self.node.backend.hold_claims = True
+        for queue in self.random.sample(QUEUES, len(QUEUES)):
+            self.insert_into(queue, 0)
+        self.node.backend.hold_claims = False
+        self.node.backend.apply()
 
     def snatch(self) -> None:
-        self.node.submit(claim(*QUEUES, claimant="quick", limit=2, lease_ms=2_000))
+        """Leave nothing ready: only where tasks are few does anybody wait."""
+        self.node.submit(claim(*QUEUES, claimant="quick", limit=50, lease_ms=60_000))
 
     def leave(self) -> None:
         if self.waiters:
             self.waiters.pop(self.random.randrange(len(self.waiters))).give_up()
 
     def pause(self) -> None:
-        paused = self.random.choice((True, False, None))
+        paused = self.random.choice((True, False, False, None))
         self.node.submit(configure(self.random.choice(QUEUES), paused=paused))
 
     def hold(self) -> None:
@@ -77,7 +102,7 @@ class Crowd:
             assert claimable.isdisjoint(waiter.queues)
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(40))
 async def test_nobody_waits_for_what_is_there(seed: int) -> None:
     crowd = Crowd(seed)
     await crowd.node.service.start()
