@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from msgspec import UNSET, Raw, UnsetType
 from msgspec.structs import asdict, replace
 
-from raftq.errors import DependencyError, InvalidRequest, NotFound, TooLarge
+from raftq.errors import DependencyError, InvalidRequest, NotFound, RaftqError, TooLarge
 from raftq.testing.settings import SettingsTable
 from raftq.wire import documents as wire
 
@@ -26,7 +26,7 @@ class Model:
         self._now = 0
         self._tasks: dict[str, wire.Task] = {}  # in the order of insertion
         self._settings = SettingsTable()
-        self._keys: dict[str, tuple[Any, wire.Reply]] = {}
+        self._keys: dict[str, tuple[Any, wire.Reply | RaftqError]] = {}
         self._random = random.Random(seed)  # noqa: S311 - chooses tasks, guards nothing
         self._ids = 0
         self._verbs: dict[str, Callable[[Any], wire.Reply]] = {
@@ -50,22 +50,33 @@ class Model:
             RaftqError: refused, as a node would.
         """
         self._now = max(self._now, now_ms)
+        if verb in _CHECKS:
+            _CHECKS[verb](document)
         key = getattr(document, "idempotency_key", "")
         if not key:
             return self._verbs[verb](document)
         mark = {**asdict(document), "wait_ms": 0, "idempotency_key": ""}
-        if key in self._keys:
-            known, reply = self._keys[key]
-            if known != mark:
-                raise InvalidRequest(
-                    "the key was used for another request", code="idempotency_key_reused"
-                )
-            return reply
-        self.index += 1
-        reply = self._verbs[verb](document)
-        if not (isinstance(reply, wire.ClaimReply) and not reply.tasks):
-            self._keys[key] = (mark, reply)
-        return reply
+        if key not in self._keys:
+            self.index += 1
+            outcome = self._outcome(verb, document)
+            if isinstance(outcome, wire.ClaimReply) and not outcome.tasks:
+                return outcome  # an empty claim did nothing; its retry may find a task
+            self._keys[key] = (mark, outcome)
+        known, outcome = self._keys[key]
+        if known != mark:
+            raise InvalidRequest(
+                "the key was used for another request", code="idempotency_key_reused"
+            )
+        if isinstance(outcome, RaftqError):
+            raise outcome
+        return outcome
+
+    def _outcome(self, verb: str, document: Any) -> wire.Reply | RaftqError:
+        """Give the reply or the refusal: both are remembered."""
+        try:
+            return self._verbs[verb](document)
+        except RaftqError as refusal:
+            return refusal
 
     def next_arrival_ms(self) -> int | None:
         """Tell when the next task arrives that has not; None: there is none."""
@@ -74,7 +85,6 @@ class Model:
     # --- claim and renew ----------------------------------------------------------------------
 
     def _claim(self, document: wire.ClaimRequest) -> wire.ClaimReply:
-        _check_names(document.queues)
         taken: list[wire.Task] = []
         while len(taken) < document.limit:
             ready = {name: self._ready(name) for name in dict.fromkeys(document.queues)}
@@ -137,7 +147,7 @@ class Model:
     # --- modify -------------------------------------------------------------------------------
 
     def _modify(self, document: wire.ModifyRequest) -> wire.ModifyReply:
-        _check_parts(document)
+        _refuse_repeated_ids(document)
         failed = list(self._failed_parts(document))
         if failed:
             raise DependencyError(f"{len(failed)} parts do not hold", failed=failed)
@@ -235,8 +245,6 @@ class Model:
     # --- settings, keys, questions ------------------------------------------------------------
 
     def _configure(self, document: wire.ConfigureRequest) -> wire.ConfigureReply:
-        if document.pattern != "*":
-            _check_names([document.pattern])
         self._settings.put(document)
         return wire.ConfigureReply()
 
@@ -324,17 +332,25 @@ def _check_names(names: Iterable[str]) -> None:
 def _check_parts(document: wire.ModifyRequest) -> None:
     _check_names(insert.queue for insert in document.inserts)
     _check_names(change.queue for change in document.changes if change.queue is not UNSET)
-    named: list[wire.Change | wire.Target] = [
-        *document.changes,
-        *document.deletes,
-        *document.depends,
-    ]
-    parts = len(named) + len(document.inserts)
+    parts = len(document.inserts) + len(document.changes)
+    parts += len(document.deletes) + len(document.depends)
     if not parts:
         raise InvalidRequest("a modification needs at least one part")
     if parts > PARTS_MAX:
         raise TooLarge(f"{parts} parts: the limit operations_max is {PARTS_MAX}")
-    ids = [item.id for item in named]
+
+
+def _refuse_repeated_ids(document: wire.ModifyRequest) -> None:
+    named: list[wire.Change | wire.Target] = [*document.changes, *document.deletes]
+    ids = [item.id for item in (*named, *document.depends)]
     ids += [insert.id for insert in document.inserts if insert.id is not UNSET]
     if len(set(ids)) != len(ids):
         raise InvalidRequest("an id stands in more than one part of the modification")
+
+
+# What a node refuses before it looks at the idempotency key.
+_CHECKS: Final[dict[str, Callable[[Any], None]]] = {
+    "claim": lambda document: _check_names(document.queues),
+    "modify": _check_parts,
+    "configure": lambda document: _check_names([document.pattern]),
+}
