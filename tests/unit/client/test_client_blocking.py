@@ -134,7 +134,12 @@ def test_the_client_tells_who_it_is_and_what_it_saw():
 
 
 def run_python(script: str) -> "subprocess.CompletedProcess[str]":
-    quiet = ("-W", "error", "-W", "ignore:This process:DeprecationWarning")  # 3.12: fork with threads
+    quiet = (
+        "-W",
+        "error",
+        "-W",
+        "ignore:This process:DeprecationWarning",
+    )  # 3.12: fork with threads
     command = [sys.executable, *quiet, "-c", script]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+import uvloop
 from tests.support.scripted_node import (
     Call,
     HangUp,
@@ -366,3 +367,17 @@ async def test_closing_while_connecting_ends_the_call():
     await channel.close()
     with pytest.raises(raftq.MisuseError):
         await call
+
+
+def test_uvloop_carries_calls_as_well():
+    async def main() -> list[tuple[int, bytes]]:
+        async with scripted() as node:
+            channel = TextChannel(*parse_urls(node.url))
+            answers = await asyncio.gather(
+                *(channel.send("time", b"{}", TIMEOUT_S) for _ in range(50))
+            )
+            node.hang_up()
+            await channel.close()
+            return answers
+
+    assert len(uvloop.run(main())) == 50
