@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.raft_node import in_turn
-from tests.support.raft_operations import put
+from tests.support.raft_operations import drop, put
 from tests.support.virtual_disk import Fault, Loss, VirtualDisk
 
 from raftq_cluster.backends.raft.commands import Member, data_command
@@ -47,7 +47,10 @@ class Log:
 
     def add(self, value_bytes=1_000):
         index = self.store.journal.last_index + 1
-        operations = [put(f"t{index}", value=bytes(value_bytes))]
+        self.do(put(f"t{index}", value=bytes(value_bytes)))
+
+    def do(self, *operations):
+        index = self.store.journal.last_index + 1
         command = data_command(encode_entry(1_000, index, [encode_segment(operations)]))
         self.store.journal.append(1, command)
         self.sync()
@@ -101,6 +104,48 @@ async def test_the_next_snapshot_is_due_when_as_much_was_logged_as_the_last_one_
     assert sizes[1] >= 9
     assert sizes[2] > 1.5 * sizes[1]
     assert sizes[3] > 1.5 * sizes[2]
+
+
+async def test_a_snapshot_is_due_when_what_the_last_one_holds_is_gone():
+    log = Log(VirtualDisk())
+    for _ in range(20):
+        log.add()
+    log.upkeep.consider()
+    await log.upkeep_done()
+    full = log.snapshots()
+    log.do(*(drop(f"t{number}", 0) for number in range(1, 10)))
+    log.upkeep.consider()
+    await log.upkeep_done()
+    assert log.snapshots() == full
+    log.do(*(drop(f"t{number}", 0) for number in range(10, 21)))
+    log.upkeep.consider()
+    await log.upkeep_done()
+    assert log.snapshots() == [f"{22:020d}-{1:020d}.snap"]
+
+
+async def test_a_state_that_was_drained_is_written_once():
+    log = Log(VirtualDisk())
+    for _ in range(20):
+        log.add()
+    log.upkeep.consider()
+    await log.upkeep_done()
+    log.do(*(drop(f"t{number}", 0) for number in range(1, 21)))
+    log.upkeep.consider()
+    await log.upkeep_done()
+    drained = log.snapshots()
+    log.add(1)
+    log.upkeep.consider()
+    await log.upkeep_done()
+    assert log.snapshots() == drained == [f"{21:020d}-{1:020d}.snap"]
+
+
+async def test_a_due_snapshot_is_begun_although_nobody_asks_for_anything():
+    log = Log(VirtualDisk())
+    for _ in range(10):
+        log.add()
+    log.upkeep.each_second()
+    await log.upkeep_done()
+    assert log.snapshots() == [f"{10:020d}-{1:020d}.snap"]
 
 
 async def test_the_log_keeps_the_newest_entries_and_drops_the_others():

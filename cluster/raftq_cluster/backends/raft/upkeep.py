@@ -2,7 +2,8 @@
 
 A snapshot is begun when the log since the last one is as large as that snapshot was, and at least
 ``Bounds.bytes_between_min``: so taking snapshots at most doubles what is written, and a restart replays no more
-than that. It is taken on the event loop in slices of some hundred records, between which requests have
+than that. It is begun as well when values that the last one holds are gone, as many and at least half of it:
+a state that was drained must give its room on the disk back. It is taken on the event loop in slices of some hundred records, between which requests have
 their turn, and written to disk by another thread. Nothing waits for it. Afterwards the log is cut, but
 for the newest entries. A node that stops takes none: it starts the same way after a stop and after a crash.
 
@@ -70,6 +71,8 @@ class Upkeep:
         self._replica = replica
         self._fail = fail
         self._last_bytes = last_bytes
+        # What the last one holds in values is not known after a restart: at most all of it.
+        self._last_value_bytes = last_bytes
         self._bounds = bounds
         self._in_thread = in_thread
         self._kept_bytes = 0  # of entries that the last snapshot holds already
@@ -85,7 +88,11 @@ class Upkeep:
             self._task = asyncio.create_task(self._guard(self._take), name="raft snapshot")
 
     def each_second(self) -> None:
-        """Remove what is not needed, and let an idle log note how far it is synced."""
+        """Remove what is not needed, and let an idle log note how far it is synced.
+
+        A snapshot that found the disk full is tried again, also when nobody asks for anything.
+        """
+        self.consider()
         number = self._store.last_number
         if number == self._seen_number:
             self._journal.mark()
@@ -102,13 +109,25 @@ class Upkeep:
             await self._task
 
     def _is_due(self) -> bool:
-        journal = self._journal
-        if self._replica.index - self._last_index < ENTRIES_BETWEEN_MAX:
-            bound = max(self._bounds.bytes_between_min, self._last_bytes)
-            if journal.data_bytes - self._kept_bytes < bound:
-                return False
         is_new = self._replica.index > self._last_index
-        return is_new and not self._is_closing and time.monotonic() >= self._not_before_s
+        if not is_new or self._is_closing or time.monotonic() < self._not_before_s:
+            return False
+        return self._is_log_long() or self._is_state_drained()
+
+    def _is_log_long(self) -> bool:
+        bound = max(self._bounds.bytes_between_min, self._last_bytes)
+        return (
+            self._replica.index - self._last_index >= ENTRIES_BETWEEN_MAX
+            or self._journal.data_bytes - self._kept_bytes >= bound
+        )
+
+    def _is_state_drained(self) -> bool:
+        bound = max(self._bounds.bytes_between_min, self._last_bytes // 2)
+        return self._last_value_bytes - self._value_bytes() >= bound
+
+    def _value_bytes(self) -> int:
+        _, value_bytes, _, _ = self._replica.machine.load()
+        return value_bytes
 
     async def _guard(self, work: Callable[[], Awaitable[Any]]) -> None:
         try:
@@ -127,6 +146,7 @@ class Upkeep:
     async def _take(self) -> None:
         replica, started_s = self._replica, time.monotonic()
         index, term = replica.index, self._journal.term_at(replica.index)
+        value_bytes = self._value_bytes()
         config = encode_members(replica.members)
         writer = self._store.snapshots.begin(index, term, config)
         records = replica.machine.snapshot(self._slice_records())
@@ -138,7 +158,7 @@ class Upkeep:
         finally:
             records.close()
         if is_whole:
-            self._note(index, writer.size)
+            self._note(index, writer.size, value_bytes)
             _log.info("snapshot of entry %d: %d bytes in %.1f s", index, writer.size,
                       time.monotonic() - started_s)  # fmt: skip
             await self._compact(index)
@@ -164,9 +184,10 @@ class Upkeep:
         average_bytes = value_bytes // (tasks + 1) + 1
         return max(1, min(SLICE_RECORDS, SLICE_BYTES // average_bytes))
 
-    def _note(self, index: int, size: int) -> None:
+    def _note(self, index: int, size: int, value_bytes: int) -> None:
         self._last_index = index
         self._last_bytes = size
+        self._last_value_bytes = value_bytes
 
     async def _compact(self, index: int) -> None:
         """Cut the log behind the snapshot, but for its newest entries; remove older snapshots."""
