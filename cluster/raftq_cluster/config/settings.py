@@ -105,7 +105,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     body_bytes_max: Annotated[Bytes, Meta(description="largest request")] = 4 * MIB
     value_bytes_max: Annotated[Bytes, Meta(description="largest value of a task")] = MIB
     bytes_held_max: Annotated[
-        Bytes, Meta(description="values held in all; above it inserts are refused, deletes are not")
+        Bytes,
+        Meta(description="values and tasks held; above it inserts are refused, deletes are not"),
     ] = 4 * GIB
     disk_free_bytes_min: Annotated[
         Bytes, Meta(description="free disk space below which inserts are refused, deletes are not")

@@ -252,6 +252,15 @@ async def test_the_listener_is_told_what_became_claimable(subject: Subject) -> N
     assert ready == {"/a": 3, "/b": 1}
 
 
+async def test_the_listener_is_told_of_an_entry_that_brings_the_next_arrival_nearer(
+    subject: Subject,
+) -> None:
+    due: list[int | None] = []
+    subject.backend.on_ready(lambda _ready: due.append(subject.backend.next_due_ms()))
+    await subject.do(insert("x", delay_ms=60_000))
+    assert due[-1] is not None
+
+
 async def test_the_listener_is_told_of_a_queue_that_goes_on(subject: Subject) -> None:
     await subject.run(configure("/a", paused=True), insert("x"))
     told: list[Ready] = []

@@ -63,6 +63,7 @@ def test_the_table_of_errors_is_the_list_of_codes() -> None:
 def test_the_table_of_limits_has_every_limit_with_its_default() -> None:
     of_the_service = {field.name: getattr(Limits(), field.name) for field in fields(Limits)}
     others = {
+        "queue_name_bytes_max": names.QUEUE_BYTES_MAX,
         "id_bytes_max": names.ID_BYTES_MAX,
         "claimant_bytes_max": names.CLAIMANT_BYTES_MAX,
         "key_bytes_max": names.KEY_BYTES_MAX,

@@ -10,6 +10,7 @@ from tests.support.text_node import serving
 
 from raftq_cluster.servers.text import batch, limits, parser
 from raftq_cluster.service.limits import Limits
+from raftq_cluster.service.names import QUEUE_BYTES_MAX
 from raftq_cluster.service.verbs import VERBS
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "text-protocol.md").read_text("utf-8")
@@ -46,7 +47,7 @@ def test_every_verb_is_described() -> None:
         f"`body_bytes_max`, {Limits().body_bytes_max // 2**20} MiB",
         f"{parser.SKIPPED_BYTES_MAX // 2**20} MiB",
         f"`value_bytes_max`, {Limits().value_bytes_max // 2**20} MiB",
-        f"{Limits().queue_name_bytes_max} bytes",
+        f"{QUEUE_BYTES_MAX} bytes",
         f"{limits.IN_FLIGHT_MAX:,}, or {limits.IN_FLIGHT_BYTES_MAX // 2**20} MiB of them",
         f"{limits.QUERIES_AT_ONCE} at a time",
         f"{limits.WRITE_HIGH_BYTES // 1024} KiB, and no more for {limits.Patience().unread_s:.0f} s",

@@ -140,7 +140,7 @@ def test_the_listener_hears_of_what_became_claimable(replica):
     replica.on_ready(heard.append)
     replica.apply(1, 1, command([put("a"), put("b"), put("c", "/r")]))
     replica.apply(2, 1, command([take()]))
-    assert heard == [{"/q": 2, "/r": 1}]
+    assert heard == [{"/q": 2, "/r": 1}, {}]
 
 
 def test_a_listener_that_raises_harms_nobody(replica, caplog):

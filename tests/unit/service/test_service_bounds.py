@@ -10,7 +10,7 @@ from tests.support.task_table import claim, modify
 from raftq_cluster.backends.api import Load
 from raftq_cluster.core import operations as op
 from raftq_cluster.core.outcomes import Claimed, Modified, Outcome, Refused, Unfinished
-from raftq_cluster.service.facade import Service
+from raftq_cluster.service.facade import TASK_BYTES, Service
 from raftq_cluster.service.limits import Limits
 
 pytestmark = pytest.mark.asyncio
@@ -25,8 +25,8 @@ def delete(id_: str, version: int = 0) -> op.Modify:
 
 
 async def full() -> Service:
-    """Hold as many bytes as allowed."""
-    service = Service(HeldBackend(), Limits(bytes_held_max=10))
+    """Hold as many bytes as allowed: two tasks with values of five bytes."""
+    service = Service(HeldBackend(), Limits(bytes_held_max=2 * (TASK_BYTES + 5)))
     await service.start()
     await service.run([insert("x1"), insert("x2")])
     return service
@@ -36,7 +36,11 @@ async def test_a_full_node_refuses_inserts_and_names_the_limit():
     service = await full()
     _, (outcome,) = await service.run([insert("x3", b"")])
     assert isinstance(outcome, Refused)
-    assert (outcome.code, outcome.limit_name, outcome.limit) == ("store_full", "bytes_held_max", 10)
+    assert (outcome.code, outcome.limit_name, outcome.limit) == (
+        "store_full",
+        "bytes_held_max",
+        810,
+    )
     assert service.load().tasks == 2
 
 

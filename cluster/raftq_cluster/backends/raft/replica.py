@@ -51,7 +51,7 @@ class Replica:
         }
 
     def on_ready(self, listener: Callable[[Ready], None]) -> None:
-        """Tell ``listener`` after each entry by which tasks became claimable."""
+        """Tell ``listener`` after each entry what became claimable by it, if only nothing."""
         self._listener = listener
 
     def expect(self, index: int, proposal: Proposal) -> None:
@@ -101,7 +101,7 @@ class Replica:
             raise ReplicaError(f"entry {index} cannot be applied: {error!r}") from error
         for segment, outcomes in zip(own, applied.outcomes, strict=False):
             tell(segment.sink, index, outcomes)
-        if applied.ready and self._listener is not None:
+        if self._listener is not None:
             _tell_listener(self._listener, applied.ready)
 
     def abandon(self, detail: str) -> None:
