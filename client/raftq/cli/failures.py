@@ -65,7 +65,9 @@ def _advice(error: Exception) -> Advice:
 def explain(error: Exception) -> Iterator[str]:
     """Give the lines that tell a person about an error of the client library."""
     advice = _advice(error)
-    yield f"raftq: {getattr(error, 'detail', '') or error}"
+    field = getattr(error, "field", "")
+    where = f" (field {field})" if field else ""
+    yield f"raftq: {getattr(error, 'detail', '') or error}{where}"
     for part in getattr(error, "failed", ()):
         yield f"  {_part(part)}"
     if advice.next:

@@ -177,6 +177,7 @@ def test_top_shows_the_fullest_queue_first_and_its_rate():
     )
     ran = invoke(client, "top", "--interval", "0s", "--count", "2", env={"COLUMNS": "200"})
     assert ran.code == 0
+    assert ran.out.endswith("\n")
     last = ran.out.splitlines()[-2:]
     assert last[0].split()[0] == "a"
     assert last[0].split()[-1] == "+5.0"

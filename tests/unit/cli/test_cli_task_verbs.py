@@ -7,7 +7,7 @@ from tests.support.raftq_command import invoke, queue, task
 from tests.support.recording_client import RecordingClient
 
 from raftq.cli.verbs.put import BYTES_A_BATCH, LINES_A_BATCH
-from raftq.errors import DependencyError
+from raftq.errors import DependencyError, InvalidRequest
 from raftq.tasks import Insert, Modified, Renewed, Target
 from raftq.wire.documents import Lost
 
@@ -24,6 +24,17 @@ def put(*arguments, stdin=b"", code=0):
     ran = invoke(client, "put", "emails", *arguments, stdin=stdin)
     assert ran.code == code, ran.err
     return [insert for call in client.asked("modify") for insert in call["inserts"]]
+
+
+def test_a_refusal_names_the_field_that_is_wrong():
+    def refuse(*_queues, **_rest):
+        error = InvalidRequest("Expected `int` >= 1")
+        error.field = "lease_ms"
+        raise error
+
+    ran = invoke(RecordingClient(claim=refuse), "claim", "emails", "--lease", "0s")
+    assert ran.code == 2
+    assert ran.err.splitlines()[0] == "raftq: Expected `int` >= 1 (field lease_ms)"
 
 
 # --- put ---------------------------------------------------------------------------------------
@@ -44,6 +55,14 @@ def test_put_takes_json_or_a_plain_word(text, value):
 @pytest.mark.parametrize("text", ['{"to":', "[1,", '"open', '{"a": NaN}'])
 def test_put_refuses_broken_json_instead_of_taking_it_for_a_word(text):
     assert put(text, code=2) == []
+
+
+def test_put_refuses_a_value_that_is_nested_too_deeply():
+    client = inserting()
+    ran = invoke(client, "put", "emails", stdin=b"[" * 100_000 + b"]" * 100_000)
+    assert ran.code == 2
+    assert "The value is nested too deeply." in ran.err
+    assert not client.asked("modify")
 
 
 def test_put_reads_stdin_or_a_file(tmp_path):

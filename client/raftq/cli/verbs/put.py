@@ -144,6 +144,8 @@ def parse_value(body: bytes) -> Any:
         if text[0] in '{["':
             raise click.UsageError(f"The value is not JSON: {error}") from None
         return text
+    except RecursionError:
+        raise click.UsageError("The value is nested too deeply.") from None
 
 
 def _no_constant(name: str) -> None:

@@ -48,6 +48,8 @@ def command(
             now = Look(queues, client.cluster(), client.time())
             live.update(draw(now, before), refresh=True)
             before = now
+    if before is not None and not sys.stdout.isatty():
+        click.echo()  # Live leaves the last line of a pipe or a file without its end
 
 
 class Look:
