@@ -105,7 +105,7 @@ def raftqd(ctx: click.Context, /, **given: Any) -> int:
     return 0
 
 
-@raftqd.group("config")
+@raftqd.group("config", no_args_is_help=False)
 def config_group() -> None:
     """Look at the settings."""
 

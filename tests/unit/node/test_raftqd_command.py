@@ -33,6 +33,7 @@ def test_help_has_every_setting_and_its_default(run):
         (("--text", "0.0.0.0:7979"), "raftqd: --text: 0.0.0.0:7979 can be reached"),
         (("--config", "none.toml"), "raftqd: --config: none.toml cannot be read"),
         (("serve",), "raftqd: No such command 'serve'"),
+        (("config",), "raftqd: Missing command"),
         (("dev", "--nodes", "3"), "raftqd: --nodes: several nodes"),
         (("dev", "--memory", "--data-dir", "x"), "raftqd: --memory: "),
         (("--backend", "memory", "dev"), "raftqd: dev takes its own flags"),
