@@ -250,7 +250,9 @@ def test_an_unknown_outcome_exits_with_7_and_tells_the_key(tmp_path):
 def test_a_reader_that_goes_away_is_no_error(node, tmp_path):
     with raftq.Client(node.text_url) as client:
         client.put_many([raftq.Insert("many", "x" * 500) for _ in range(1_000)])
-    shell = f"{shlex.quote(sys.executable)} -m raftq.cli tasks many --values --limit 1000; echo $? >&2"
+    shell = (
+        f"{shlex.quote(sys.executable)} -m raftq.cli tasks many --values --limit 1000; echo $? >&2"
+    )
     env = child_environment({"RAFTQ_URL": node.text_url})
     ran = subprocess.run(
         ["bash", "-c", f"({shell}) | head -c 100"],
