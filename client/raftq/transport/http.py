@@ -87,6 +87,10 @@ class HttpChannel:
                 answer = await response.read()
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise ConnectionLost(f"{self._base}: {error}") from error
+        except aiohttp.ClientResponseError as error:
+            # The library's own words quote the bytes over several lines.
+            why = f"{self._base}: what answers there does not speak HTTP (raftq:// for a text port)"
+            raise ConnectionLost(why, maybe_done=True) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             why = str(error) or "no answer in time"
             raise ConnectionLost(f"{self._base}: {why}", maybe_done=True) from error

@@ -146,6 +146,15 @@ async def test_a_connection_that_ends_before_the_answer_leaves_a_doubt(reply):
 
 
 @pytest.mark.asyncio
+async def test_a_peer_that_does_not_speak_http_is_told_in_one_line():
+    async with peer_of(b"- error a request starts with its id, a number\n") as (_, channel):
+        with pytest.raises(raftq.ConnectionLost, match="does not speak HTTP") as lost:
+            await send(channel)
+    assert lost.value.maybe_done
+    assert "\n" not in lost.value.detail
+
+
+@pytest.mark.asyncio
 async def test_no_answer_in_time_leaves_a_doubt():
     async with peer_of(b"") as (_, channel):
         with pytest.raises(raftq.ConnectionLost, match="no answer in time") as lost:
