@@ -94,7 +94,7 @@ class Client:
             connection.close()
 
     async def _step(self, connection: Connection) -> None:
-        if self._pending is not None or self._random.random() < 0.5:
+        if self._pending is not None or self._random.random() < 0.4:  # more work than inserts
             await self._insert(connection)
         else:
             await self._work(connection)
