@@ -69,7 +69,13 @@ class Model:
             )
         if isinstance(outcome, RaftqError):
             raise outcome
+        if isinstance(outcome, wire.ClaimReply):  # of them, those that nobody has changed since
+            return wire.ClaimReply(tasks=[task for task in outcome.tasks if self._is_current(task)])
         return outcome
+
+    def _is_current(self, task: wire.Task) -> bool:
+        now = self._tasks.get(task.id)
+        return now is not None and now.version == task.version
 
     def _outcome(self, verb: str, document: Any) -> wire.Reply | RaftqError:
         """Give the reply or the refusal: both are remembered."""

@@ -79,7 +79,10 @@ class ClaimRequest(Document):
 
 
 class ClaimReply(Answer, kw_only=True):
-    """The claimed tasks with their values; empty when none had arrived within ``wait_ms``."""
+    """The claimed tasks with their values; empty when none had arrived within ``wait_ms``.
+
+    A repeat under the same idempotency key is answered with those of them that nobody changed since.
+    """
 
     tasks: list[Task]
 

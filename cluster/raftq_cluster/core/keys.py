@@ -96,8 +96,10 @@ class KeyTable:
 
 
 def _as_answered(outcome: Outcome) -> Outcome:
-    """Leave out the values that no answer to a modification or a renewal carries."""
+    """Leave out values: a modification's answer has none, a claim's are with the tasks it holds."""
     match outcome:
+        case Claimed(tasks):
+            return Claimed(_without_values(tasks))
         case Modified(inserted, changed):
             return Modified(_without_values(inserted), _without_values(changed))
         case Renewed(renewed, lost):

@@ -125,7 +125,7 @@ class Machine(State):
         if record is not None:
             if record.mark != mark:
                 return Refused("idempotency_key_reused", "the key was used for another request")
-            return record.outcome
+            return self._told_again(record.outcome)
         if self.keys.is_full():
             return self.keys.refusal()
         outcome = handler(operation)
@@ -134,6 +134,20 @@ class Machine(State):
         if outcome is not _EMPTY and outcome is not _TOO_MANY_SETTINGS:
             self.keys.add(key, mark, self.now_ms, outcome)
         return outcome
+
+    def _told_again(self, outcome: Outcome) -> Outcome:
+        """Give a remembered answer; of a claim, the tasks that nobody has changed since.
+
+        A task that was claimed again, or is done, is no longer the caller's to work on; and keeping
+        the values of finished work for the whole window would fill the node with them.
+        """
+        if not isinstance(outcome, Claimed):
+            return outcome
+        tasks = [self.tasks.get(row.id) for row in outcome.tasks]
+        still = zip(tasks, outcome.tasks, strict=True)
+        return Claimed(
+            tuple([task.row() for task, row in still if task and task.version == row.version])
+        )
 
     # --- claim --------------------------------------------------------------------------------
 

@@ -37,7 +37,10 @@ class TaskRow(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """The taken tasks, each at its new version; empty when none had arrived."""
+    """The taken tasks, each at its new version; empty when none had arrived.
+
+    A repeated answer has those of them that nobody has changed since.
+    """
 
     tasks: tuple[TaskRow, ...]
 

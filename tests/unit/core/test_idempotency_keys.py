@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.support.task_table import TaskTable, claim, configure, modify, renew, target
+from tests.support.task_table import LEASE_MS, TaskTable, claim, configure, modify, renew, target
 
 from raftq_cluster.core import keys
 from raftq_cluster.core import operations as op
@@ -161,7 +161,7 @@ def test_a_refusal_for_want_of_room_is_not_remembered(monkeypatch: pytest.Monkey
 
 def test_the_bytes_of_remembered_answers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     table = TaskTable()
-    table.insert("/a", value=b"x" * 10_000)
+    table.insert("/a", err="x" * 10_000)
     table.do(claim("/a", key="k1"))
     key_bytes = table.machine.load()[3]
     assert key_bytes > 10_000
@@ -169,6 +169,21 @@ def test_the_bytes_of_remembered_answers_are_bounded(monkeypatch: pytest.MonkeyP
     refused = table.do(INSERT)
     assert (refused.code, refused.limit_name) == ("store_full", "key_bytes_held_max")
     assert refused.limit == key_bytes
+
+
+def test_a_repeated_claim_gives_the_tasks_that_nobody_has_changed_since() -> None:
+    table = TaskTable()
+    table.insert("/a", "x", value=b"x" * 10_000)
+    table.insert("/a", "y", value=b"y" * 10_000)
+    both = claim("/a", key="k1", limit=2)
+    first = table.do(both)
+    assert table.do(both) == first
+    assert table.machine.load()[3] < 3_000  # the values are with the tasks
+    table.do(modify(deletes=[op.Target("x", 1)]))
+    assert [row.id for row in table.do(both).tasks] == ["y"]
+    table.now_ms += LEASE_MS
+    table.claim("/a", claimant="w2")
+    assert table.do(both) == Claimed(())
 
 
 def test_the_values_of_inserted_and_changed_tasks_are_not_kept_with_the_answer() -> None:
