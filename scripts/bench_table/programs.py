@@ -14,7 +14,7 @@ class Needs(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One line of ``scripts/bench --list``."""
+    """One benchmark, by the name that ``scripts/bench`` takes."""
 
     name: str
     file: str
@@ -29,7 +29,6 @@ MANY = 1_000_000
 PROGRAMS = (
     Program("disk", "disk_sync.py"),
     Program("core", "core_apply.py"),
-    Program("raft", "raft_backend.py"),
     Program("raft", "raft_backend.py"),
     Program("text-1", "text_client.py", ("--in-flight", "1"), Needs.TEXT),
     Program("text-64", "text_client.py", ("--in-flight", "64"), Needs.TEXT),

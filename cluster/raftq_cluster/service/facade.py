@@ -78,6 +78,7 @@ class Service:
             self._submit_when_full(operations, sink, full)
         elif load.disk_free_bytes < limits.disk_free_bytes_min:
             full = _over_limit("store_full", "disk_free_bytes_min", limits.disk_free_bytes_min)
+            full = full._replace(detail=f"the disk is nearly full: {full.detail}")
             self._submit_when_full(operations, sink, full)
         else:
             self._backend.submit(operations, sink)
