@@ -2,10 +2,15 @@
 
 The first byte is the kind. ``NOOP`` is the Raft core's own; numbers from 16 up are free of the
 library's. Knows neither operations nor tasks.
+
+    0x00 | entry                 DATA: written by nodes that knew no others; still read
+    0x01                         NOOP: a leadership begins
+    0x10 | member list           CONFIG
+    0x11 | [[origin, number, ...], entry]   SENT: an entry, and which process sent which of its segments
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import msgpack
 
@@ -14,10 +19,16 @@ from raftq_cluster.codec.errors import CodecError
 DATA: Final = 0x00  # an entry of the codec follows
 NOOP: Final = 0x01  # nothing follows; a leadership begins
 CONFIG: Final = 0x10  # the whole member list follows
+SENT: Final = 0x11  # who sent its segments, and an entry of the codec
 
 MEMBERS_MAX: Final = 64  # far above any sensible cluster; bounds what a damaged entry can ask for
-_CONFIG_VERSION: Final = 1
+_CONFIG_VERSION: Final = 2
+_FIRST_CONFIG_VERSION: Final = 1  # members had neither a birth nor a way to become voters
+_SENT_PREFIX: Final = bytes((SENT,))
 _DATA_PREFIX: Final = bytes((DATA,))
+
+Origin: TypeAlias = tuple[int, int]
+"""A process, by a random number of 63 bits, and the number that it gave a segment."""
 
 
 class Member(NamedTuple):
@@ -26,11 +37,37 @@ class Member(NamedTuple):
     id: str
     peer: str  # HOST:PORT where the others reach it, "" while it has no others
     voter: bool
+    birth: str = ""  # of its data directory: a lost disk is another member; "" in old lists
+    is_joining: bool = False  # a learner that becomes a voter once it has caught up
 
 
 def data_command(entry: bytes) -> bytes:
-    """The command of an entry of operations."""
+    """The command of an entry whose segments nobody waits for."""
     return _DATA_PREFIX + entry
+
+
+def sent_command(origins: Sequence[Origin], entry: bytes) -> bytes:
+    """The command of an entry; ``origins`` has one for each of its segments."""
+    flat = [number for origin in origins for number in origin]
+    packed: bytes = msgpack.packb((flat, entry))
+    return _SENT_PREFIX + packed
+
+
+def decode_sent(command: bytes) -> tuple[list[Origin], bytes]:
+    """Give origins and entry of a ``SENT`` command.
+
+    Raises:
+        CodecError: these bytes are none.
+    """
+    try:
+        flat, entry = msgpack.unpackb(memoryview(command)[1:])
+        pairs = iter(flat)
+        origins = list(zip(pairs, pairs, strict=True))
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise CodecError(f"not an entry with origins: {error}") from None
+    if not isinstance(entry, bytes):
+        raise CodecError("not an entry with origins: it has no entry")
+    return origins, entry
 
 
 def encode_members(members: Sequence[Member]) -> bytes:
@@ -50,7 +87,7 @@ def decode_members(data: bytes) -> tuple[Member, ...]:
         members = tuple(Member(*row) for row in rows)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise CodecError(f"not a member list: {error}") from None
-    if version != _CONFIG_VERSION:
+    if version not in (_FIRST_CONFIG_VERSION, _CONFIG_VERSION):
         raise CodecError(f"member lists of version {version} cannot be read")
     if not 0 < len(members) <= MEMBERS_MAX:
         raise CodecError(f"a cluster of {len(members)} members")
