@@ -1,8 +1,11 @@
 """The data directory: one node's, one format's, one process's."""
 
 import errno
+import zlib
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.virtual_disk import Fault, Loss, PowerCut, VirtualDisk
@@ -25,6 +28,9 @@ from raftq_cluster.backends.raft.storage.files import DiskFiles
 
 DATA = Path("/data")
 N1 = Identity(cluster_id="c1", node_id="n1")
+BIRTH = "00112233445566ff"
+NEW = Identity(cluster_id="", node_id="n1", birth=BIRTH)
+FORMED = replace(NEW, cluster_id="c1", first_members=b"\x00members\xff", first_index=7)
 
 
 def established(identity: Identity = N1) -> VirtualDisk:
@@ -80,9 +86,17 @@ def test_another_nodes_directory_is_refused_in_one_sentence(other: tuple[str, st
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "ü", "x" * 65, 'a"', "a\n"])
 def test_an_id_has_a_length_and_an_alphabet(name: str) -> None:
-    for cluster_id, node_id in ((name, "n1"), ("c1", name)):
+    with pytest.raises(ValueError, match="is not an id"):
+        Identity(cluster_id="c1", node_id=name)
+    if name:
         with pytest.raises(ValueError, match="is not an id"):
-            Identity(cluster_id=cluster_id, node_id=node_id)
+            Identity(cluster_id=name, node_id="n1")
+
+
+@pytest.mark.parametrize("birth", ["1", "0" * 15, "0" * 17, "000000000000000G", '000000000000000"'])
+def test_a_birth_is_sixteen_hexadecimal_digits(birth: str) -> None:
+    with pytest.raises(ValueError, match="is not a birth"):
+        Identity(cluster_id="c1", node_id="n1", birth=birth)
 
 
 def test_nodes_have_different_checksum_seeds() -> None:
@@ -137,9 +151,87 @@ def test_a_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
 def test_a_newer_format_is_refused_and_named() -> None:
     disk = established()
     data = disk.content(DATA / IDENTITY_NAME)
-    disk.replace(DATA / IDENTITY_NAME, data.replace(b"format = 1", b"format = 2"))
-    with pytest.raises(ForeignError, match="has format 2, this node uses format 1"):
+    disk.replace(DATA / IDENTITY_NAME, data.replace(b"format = 2", b"format = 3"))
+    with pytest.raises(ForeignError, match="has format 3, this node uses format 2"):
         DataDir.open(disk, DATA)
+
+
+def of_format_1() -> VirtualDisk:
+    """A directory as nodes wrote it that ran alone."""
+    disk = established()
+    fields = (
+        "# raftq data directory; never edit or copy\n"
+        'format = 1\ncluster_id = "c1"\nnode_id = "n1"\n'
+    )
+    text = f"{fields}crc32 = {zlib.crc32(fields.encode())}\n"
+    disk.replace(DATA / IDENTITY_NAME, text.encode())
+    return disk
+
+
+@pytest.mark.parametrize("loss", list(Loss))
+def test_a_directory_of_format_1_gets_a_birth_and_stays_what_it_was(loss: Loss) -> None:
+    disk = of_format_1()
+    directory = DataDir.open(disk, DATA)
+    assert directory.identity == N1
+    born = replace(N1, birth=BIRTH)
+    directory.establish(born)
+    disk.cut_power(loss)
+    again = DataDir.open(disk, DATA)
+    assert again.identity == born
+    assert born.seed == N1.seed
+
+
+def test_a_directory_of_format_1_is_read_even_if_nothing_is_written() -> None:
+    disk = of_format_1()
+    before = disk.content(DATA / IDENTITY_NAME)
+    DataDir.open(disk, DATA).establish(N1)
+    assert disk.content(DATA / IDENTITY_NAME) == before
+
+
+@pytest.mark.parametrize("loss", list(Loss))
+def test_a_birth_comes_before_the_cluster_and_is_never_drawn_again(loss: Loss) -> None:
+    disk = VirtualDisk()
+    DataDir.open(disk, DATA).establish(NEW)
+    disk.cut_power(loss)
+    directory = DataDir.open(disk, DATA)
+    assert directory.identity == NEW
+    assert not NEW.is_formed
+    with pytest.raises(ForeignError, match="belongs to node n1, not to node n1 of cluster c1"):
+        directory.establish(replace(FORMED, birth="f" * 16))
+    directory.establish(FORMED)
+    disk.cut_power(loss)
+    assert DataDir.open(disk, DATA).identity == FORMED
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"cluster_id": "c2"},
+        {"cluster_id": ""},
+        {"node_id": "n2"},
+        {"birth": "f" * 16},
+        {"birth": ""},
+        {"first_members": b"others"},
+        {"first_index": 8},
+    ],
+)
+def test_nothing_of_a_formed_nodes_identity_ever_changes(change: dict[str, Any]) -> None:
+    directory = DataDir.open(established(FORMED), DATA)
+    with pytest.raises(ForeignError):
+        directory.establish(replace(FORMED, **change))
+    assert directory.identity == FORMED
+
+
+@pytest.mark.parametrize("loss", list(Loss))
+def test_joining_can_be_cut_off_anywhere(loss: Loss) -> None:
+    for cut_at in range(1, 8):
+        disk = established(NEW)
+        directory = DataDir.open(disk, DATA)
+        disk.cut_at = disk.calls + cut_at
+        with suppress(PowerCut):
+            directory.establish(FORMED)
+        disk.cut_power(loss)
+        assert DataDir.open(disk, DATA).identity in {NEW, FORMED}
 
 
 def test_no_byte_of_the_identity_can_change_unnoticed() -> None:

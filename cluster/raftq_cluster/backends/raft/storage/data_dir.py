@@ -1,8 +1,10 @@
 """The data directory: whose it is, which format it has, and that only one node uses it.
 
-Knows nothing of what the subdirectories hold.
+A directory is born with a random number of its own, before anybody is told of it, and becomes that of a
+cluster's member later. Knows nothing of what the subdirectories and a member list hold.
 """
 
+import base64
 import re
 import tomllib
 import zlib
@@ -13,28 +15,41 @@ from typing import Final
 from raftq_cluster.backends.raft.storage.errors import CorruptError, ForeignError
 from raftq_cluster.backends.raft.storage.files import Files, Lock
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Raised when an older version could not read, or would misread, what a newer one writes."""
+OLD_FORMAT: Final = 1  # of nodes that ran alone: neither a birth nor a member list; still read
 IDENTITY_NAME: Final = "node.toml"
 LOCK_NAME: Final = "lock"
-IDENTITY_BYTES_MAX: Final = 4096
+IDENTITY_BYTES_MAX: Final = 64 << 10  # the largest member list has a fifth of it
 
 _TEMPORARY_NAME: Final = f"{IDENTITY_NAME}.new"
 _UNCLAIMED: Final = frozenset({LOCK_NAME, _TEMPORARY_NAME, "lost+found"})
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_BIRTH: Final = re.compile(r"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """Which node of which cluster a directory belongs to. Ids: 1 to 64 of ``A-Z a-z 0-9 . _ -``."""
 
-    cluster_id: str
+    cluster_id: str  # "" while it belongs to none: it is forming or joining one
     node_id: str
+    birth: str = ""  # 16 hexadecimal digits that no other directory has; "" in old directories
+    first_members: bytes = b""  # the member list that the node started with, packed
+    first_index: int = 0  # of that list's entry in the cluster's log
 
     def __post_init__(self) -> None:
-        for name in (self.cluster_id, self.node_id):
+        ids = (self.cluster_id, self.node_id) if self.cluster_id else (self.node_id,)
+        for name in ids:
             if not _ID.fullmatch(name):
                 raise ValueError(f"{name!r} is not an id: 1 to 64 letters, digits, '.', '_' or '-'")
+        if self.birth and not _BIRTH.fullmatch(self.birth):
+            raise ValueError(f"{self.birth!r} is not a birth: 16 hexadecimal digits")
+
+    @property
+    def is_formed(self) -> bool:
+        """Whether the node is a member of a cluster."""
+        return bool(self.cluster_id)
 
     @property
     def seed(self) -> bytes:
@@ -73,20 +88,22 @@ class DataDir:
         return cls(files, path, lock, identity)
 
     def establish(self, identity: Identity) -> None:
-        """Give a new directory its identity, durable on return; check that of an old one.
+        """Make this the directory's identity, durable on return, if it is what it can become.
+
+        A new directory can become anybody's, one that belongs to no cluster a member of one, and
+        one of an old format gets a birth. Nothing else ever changes.
 
         Raises:
             ForeignError: it belongs to another node or another cluster.
             StorageFullError: there is no space; nothing has changed.
             StorageFailedError: the disk has failed.
         """
-        if self.identity is None:
+        kept = self.identity
+        if kept is not None and not _can_become(kept, identity):
+            raise ForeignError(self.path, f"belongs to {_whose(kept)}, not to {_whose(identity)}")
+        if kept != identity:
             self._write(identity)
             self.identity = identity
-        elif self.identity != identity:
-            ours = f"node {self.identity.node_id} of cluster {self.identity.cluster_id}"
-            theirs = f"node {identity.node_id} of cluster {identity.cluster_id}"
-            raise ForeignError(self.path, f"belongs to {ours}, not to {theirs}")
 
     def _write(self, identity: Identity) -> None:
         temporary = self.path / _TEMPORARY_NAME
@@ -117,11 +134,34 @@ def _check_names(files: Files, path: Path) -> bool:
     return False
 
 
-def _render(identity: Identity) -> bytes:
+def _can_become(old: Identity, new: Identity) -> bool:
+    if old.node_id != new.node_id or (old.birth and old.birth != new.birth):
+        return False
+    if not old.is_formed:
+        return True
+    return (old.cluster_id, old.first_members, old.first_index) == (
+        new.cluster_id,
+        new.first_members,
+        new.first_index,
+    )
+
+
+def _whose(identity: Identity) -> str:
+    cluster = f" of cluster {identity.cluster_id}" if identity.is_formed else ""
+    return f"node {identity.node_id}{cluster}"
+
+
+def _render(identity: Identity, number: int = FORMAT) -> bytes:
     fields = (
-        f"# raftq data directory; never edit or copy\nformat = {FORMAT}\n"
+        f"# raftq data directory; never edit or copy\nformat = {number}\n"
         f'cluster_id = "{identity.cluster_id}"\nnode_id = "{identity.node_id}"\n'
     )
+    if number > OLD_FORMAT:
+        packed = base64.b64encode(identity.first_members).decode()
+        fields += (
+            f'birth = "{identity.birth}"\n'
+            f'first_members = "{packed}"\nfirst_index = {identity.first_index}\n'
+        )
     return f"{fields}crc32 = {zlib.crc32(fields.encode())}\n".encode()
 
 
@@ -134,13 +174,18 @@ def _read(files: Files, directory: Path) -> Identity:
         file.close()
     try:
         document = tomllib.loads(data.decode())
-        if document["format"] != FORMAT:
-            raise ForeignError(
-                path, f"has format {document['format']}, this node uses format {FORMAT}"
-            )
-        identity = Identity(cluster_id=document["cluster_id"], node_id=document["node_id"])
+        number = document["format"]
+        if number not in (OLD_FORMAT, FORMAT):
+            raise ForeignError(path, f"has format {number}, this node uses format {FORMAT}")
+        identity = Identity(
+            cluster_id=document["cluster_id"],
+            node_id=document["node_id"],
+            birth=document.get("birth", ""),
+            first_members=base64.b64decode(document.get("first_members", "")),
+            first_index=document.get("first_index", 0),
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptError(path, 0, "the identity cannot be read") from error
-    if data != _render(identity):
+    if data != _render(identity, number):
         raise CorruptError(path, 0, "the identity is damaged")
     return identity
