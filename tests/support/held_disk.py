@@ -88,6 +88,19 @@ class HeldDisk:
     def entries(self, start: int, stop: int) -> list[tuple[int, bytes]]:
         return self._log.entries(start, stop)
 
+    def term_at(self, index: int) -> int:
+        return self._log.term_at(index)
+
+    def command_at(self, index: int) -> bytes:
+        return self._log.entry(index)[1]
+
+    def reserve(self, data_bytes: int, entries: int) -> None:
+        del data_bytes, entries
+
+    def reset_to(self, index: int, term: int) -> None:
+        self._log.reset(index, term)
+        self._is_dirty = True
+
     def append(self, term: int, command: bytes) -> int:
         if self.append_error is not None:
             raise self.append_error

@@ -51,6 +51,31 @@ def encode_entry(now_ms: int, seed: int, segments: Sequence[bytes]) -> bytes:
     return packed
 
 
+class Head(NamedTuple):
+    """An entry whose segments are not decoded."""
+
+    now_ms: int
+    seed: int
+    segments: tuple[bytes, ...]
+
+
+def split_entry(data: bytes) -> Head:
+    """Unpack the head of an entry, and leave its segments as they are.
+
+    Raises:
+        CodecError: these bytes are no entry, or one of a version that this node does not know.
+    """
+    fields = _unpack(data)
+    if not isinstance(fields, tuple) or len(fields) != 4:
+        raise CodecError("an entry has four fields")
+    version, now_ms, seed, segments = fields
+    if version != VERSION:
+        raise CodecError(f"entries of version {version} cannot be read")
+    if not (isinstance(now_ms, int) and isinstance(seed, int) and isinstance(segments, tuple)):
+        raise CodecError("the head of an entry is malformed")
+    return Head(now_ms, seed, segments)
+
+
 def decode_entry(data: bytes) -> Entry:
     """Unpack an entry and its segments.
 

@@ -20,6 +20,8 @@ class Owner:
         self.proposals = []
         self.applied = []
         self.sent = []
+        self.asked = []
+        self.granted = []
         self.core = RaftCore(
             "n1",
             disk,
@@ -33,23 +35,25 @@ class Owner:
     def may_elect(self):
         return self.allows
 
-    def replicate(self):
+    def heartbeat(self):
         self.sent.append(self.seconds)
 
-    def send(self, peer, message):
-        raise AssertionError(message)
+    def ask_vote(self, voter, term):
+        self.asked.append((voter, term))
 
-    def apply(self, applied, commit):
-        self.applied += (
-            [command for _, command in self.disk.entries(applied + 1, commit + 1)]
-            if commit > applied
-            else []
-        )
-        return commit
+    def grant_vote(self, candidate, term):
+        self.granted.append((candidate, term))
 
-    def propose(self):
-        while self.proposals and self.core.role == LEADER:
-            self.core.append(self.proposals.pop(0))
+    def tick(self):
+        """Tick, and apply and propose as an engine does."""
+        core = self.core
+        core.tick()
+        first = core.last_applied + 1
+        rows = self.disk.entries(first, core.commit_index + 1)
+        self.applied += [command for _, command in rows]
+        core.note_applied(max(core.last_applied, core.commit_index))
+        while self.proposals and core.role == LEADER:
+            core.append(self.proposals.pop(0))
 
     def sync(self):
         if self.disk.is_dirty:
@@ -59,10 +63,10 @@ class Owner:
 
     def lead(self):
         self.core.elect_now()
-        self.core.tick()
+        self.tick()
         self.sync()
         self.sync()
-        self.core.tick()
+        self.tick()
         return self
 
 
@@ -74,10 +78,10 @@ def disk():
 def test_a_node_waits_for_its_election_timeout(disk):
     owner = Owner(disk)
     owner.seconds += 0.74
-    owner.core.tick()
+    owner.tick()
     assert owner.core.role == FOLLOWER
     owner.seconds += 0.02
-    owner.core.tick()
+    owner.tick()
     assert owner.core.role == CANDIDATE
 
 
@@ -85,14 +89,14 @@ def test_the_owner_can_veto_an_election(disk):
     owner = Owner(disk)
     owner.allows = False
     owner.core.elect_now()
-    owner.core.tick()
+    owner.tick()
     assert (owner.core.role, owner.core.term) == (FOLLOWER, 0)
 
 
 def test_leadership_begins_only_when_the_vote_is_on_disk(disk):
     owner = Owner(disk)
     owner.core.elect_now()
-    owner.core.tick()
+    owner.tick()
     assert (owner.core.role, disk.voted_for, disk.last_index) == (CANDIDATE, "n1", 0)
     owner.sync()
     assert (owner.core.role, owner.core.leader) == (LEADER, "n1")
@@ -102,9 +106,9 @@ def test_leadership_begins_only_when_the_vote_is_on_disk(disk):
 def test_a_slow_disk_does_not_make_a_won_election_start_again(disk):
     owner = Owner(disk)
     owner.core.elect_now()
-    owner.core.tick()
+    owner.tick()
     owner.seconds += 60
-    owner.core.tick()
+    owner.tick()
     assert owner.core.term == 1
     owner.sync()
     assert owner.core.role == LEADER
@@ -113,11 +117,11 @@ def test_a_slow_disk_does_not_make_a_won_election_start_again(disk):
 def test_nothing_is_committed_before_it_is_on_this_disk(disk):
     owner = Owner(disk).lead()
     owner.proposals = [b"\0one"]
-    owner.core.tick()
-    owner.core.tick()
+    owner.tick()
+    owner.tick()
     assert (owner.core.commit_index, owner.applied) == (1, [NOOP])
     owner.sync()
-    owner.core.tick()
+    owner.tick()
     assert (owner.core.commit_index, owner.applied) == (2, [NOOP, b"\0one"])
 
 
@@ -127,7 +131,7 @@ def test_what_was_written_during_a_sync_waits_for_the_next_one(disk):
     disk.begin_sync(lambda _error: None)
     owner.core.append(b"\0two")
     disk.complete_sync()
-    owner.core.tick()
+    owner.tick()
     assert owner.applied == [NOOP, b"\0one"]
 
 
@@ -152,18 +156,18 @@ def test_a_leader_sends_on_its_heartbeat_period(disk):
     owner.sent.clear()
     for _ in range(100):
         owner.seconds += 0.01
-        owner.core.tick()
+        owner.tick()
     assert 9 <= len(owner.sent) <= 10
 
 
 def test_two_cores_in_one_process_keep_their_own_clocks(disk):
     early, late = Owner(disk, seconds=10.0), Owner(HeldDisk(), seconds=5_000.0)
-    late.core.tick()
-    early.core.tick()
+    late.tick()
+    early.tick()
     assert (early.core.role, late.core.role) == (FOLLOWER, FOLLOWER)
     late.seconds += 1.0
-    late.core.tick()
-    early.core.tick()
+    late.tick()
+    early.tick()
     assert (early.core.role, late.core.role) == (FOLLOWER, CANDIDATE)
 
 
@@ -185,5 +189,5 @@ def test_an_error_of_the_log_reaches_the_proposer_and_leaves_the_core_as_it_was(
     disk.append_error = None
     owner.core.append(b"\0two")
     owner.sync()
-    owner.core.tick()
+    owner.tick()
     assert owner.applied == [NOOP, b"\0two"]

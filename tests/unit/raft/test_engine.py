@@ -1,6 +1,7 @@
 """Rounds of one node over a disk whose syncs the test lets through."""
 
 import asyncio
+import time
 from random import Random
 
 import pytest
@@ -9,14 +10,29 @@ from tests.support.held_disk import HeldDisk
 from tests.support.raft_operations import Told, put
 
 from raftq_cluster.backends.raft.commands import Member
-from raftq_cluster.backends.raft.engine import Engine, StoppedError, Surroundings
+from raftq_cluster.backends.raft.engine import Engine, StoppedError
 from raftq_cluster.backends.raft.log_clock import LogClock
-from raftq_cluster.backends.raft.proposals import ENTRY_OPERATIONS_MAX, WAITING_BYTES_MAX, Segment
+from raftq_cluster.backends.raft.nobody import Nobody
+from raftq_cluster.backends.raft.proposals import (
+    ENTRY_OPERATIONS_MAX,
+    WAIT_S,
+    WAITING_BYTES_MAX,
+    Segment,
+)
 from raftq_cluster.backends.raft.replica import Replica
 from raftq_cluster.backends.raft.segments import segments_of
 from raftq_cluster.backends.raft.storage.errors import StorageFailedError, StorageFullError
+from raftq_cluster.backends.raft.surroundings import Surroundings
 from raftq_cluster.core.machine import Machine
 from raftq_cluster.core.outcomes import Modified
+
+
+class NoSnapshots:
+    def begin_or_continue(self, peer, term):
+        raise AssertionError(peer, term)
+
+    def forget(self, peer):
+        raise AssertionError(peer)
 
 
 class Node:
@@ -27,11 +43,17 @@ class Node:
         self.failures = []
         self.rounds_applied = 0
         self.replica = Replica(Machine(), disk.base_index, (Member("n1", "", True),))
-        surroundings = Surroundings(clock=LogClock(), random=Random(1))
-        self.engine = Engine("n1", disk, self.replica, self, surroundings)
+        self.late_s = 0.0
+        surroundings = Surroundings(
+            clock=LogClock(), random=Random(1), monotonic=lambda: time.monotonic() + self.late_s
+        )
+        self.engine = Engine("n1", disk, self.replica, self, surroundings, Nobody(), NoSnapshots())
 
     def applied(self):
         self.rounds_applied += 1
+
+    def members_changed(self):
+        pass
 
     def failed(self, sentence):
         self.failures.append(sentence)
@@ -201,9 +223,26 @@ async def test_too_many_waiting_bytes_are_refused(node):
 
 
 @pytest.mark.asyncio
-async def test_a_node_that_does_not_lead_yet_refuses():
+async def test_what_no_leader_took_in_its_time_was_certainly_not_done():
     node = Node(HeldDisk())
-    assert node.submit(put("a")).outcomes[0].code == "unavailable"
+    told = node.submit(put("a"))
+    await node.turn()
+    assert told.calls == []
+    node.late_s = WAIT_S + 1
+    node.engine.on_received()
+    await node.turn()
+    assert told.outcomes[0].code == "unavailable"
+    node.engine.stop("the test is over")
+
+
+@pytest.mark.asyncio
+async def test_what_was_appended_and_not_committed_in_its_time_is_unknown(node):
+    told = node.submit(put("a"))
+    await node.turn()
+    node.late_s = WAIT_S + 1
+    node.engine.on_received()
+    await node.turn()
+    assert told.outcomes[0].code == "outcome_unknown"
 
 
 @pytest.mark.asyncio

@@ -35,7 +35,7 @@ class Log:
         self.replica = recovered.replica
         journal = self.store.journal
         for index in range(self.replica.index + 1, journal.last_index + 1):
-            self.replica.apply(index, *journal.entry(index))
+            self.replica.apply(index, journal.entry(index)[1])
         self.upkeep = Upkeep(
             self.store,
             self.replica,
@@ -54,7 +54,7 @@ class Log:
         command = data_command(encode_entry(1_000, index, [encode_segment(operations)]))
         self.store.journal.append(1, command)
         self.sync()
-        self.replica.apply(index, 1, command)
+        self.replica.apply(index, command)
 
     def sync(self):
         plan = self.store.begin_sync()

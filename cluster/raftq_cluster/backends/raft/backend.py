@@ -20,6 +20,8 @@ from raftq_cluster.backends.api import (
     Sink,
     Status,
 )
+from raftq_cluster.backends.raft.commands import Member
+from raftq_cluster.backends.raft.core_api import FOLLOWER, LEADER
 from raftq_cluster.backends.raft.engine import StoppedError
 from raftq_cluster.backends.raft.replica import UNAVAILABLE, tell
 from raftq_cluster.backends.raft.running import Outside, Running
@@ -31,6 +33,8 @@ from raftq_cluster.version import VERSION
 
 # A read that cannot be confirmed in this time fails; callers' own deadlines are of this order.
 READ_WAIT_S: Final = 5.0
+# Claims that found nothing and cannot be confirmed to find nothing in this time take the way of the rest.
+DOUBT_S: Final = 1.0
 DURABILITY: Final = "majority"  # done means: on disk (fdatasync) on a majority of the voters
 _EMPTY: Final = Claimed(())
 _NOT_RUNNING: Final = "the node does not run"
@@ -58,6 +62,8 @@ class RaftBackend:
         self._directory = directory
         self._node_id = node_id
         self._on_fatal = on_fatal
+        self._doubts = 0
+        self._doubted: dict[int, tuple[Sequence[Operation], Sink]] = {}  # claims that found nothing
         self._outside = outside or Outside()
         self._listener: Callable[[Ready], None] | None = None
         self._running: Running | None = None
@@ -84,14 +90,51 @@ class RaftBackend:
             tell(sink, 0, [Unfinished(UNAVAILABLE, _NOT_RUNNING)] * len(operations))
             return
         index = running.replica.index
-        if not operations or self._find_nothing(running, operations):
-            tell(sink, index, [_EMPTY] * len(operations))
-            return
-        for segment in segments_of(operations, index, sink):
-            running.engine.offer(segment)
+        if not operations:
+            tell(sink, index, ())
+        elif self._find_nothing(running, operations):
+            if running.engine.is_sure:
+                tell(sink, index, [_EMPTY] * len(operations))
+            else:
+                self._confirm_nothing(running, operations, sink)
+        else:
+            if self._doubted:
+                self._log_doubted(running)
+            for segment in segments_of(operations, index, sink):
+                running.engine.offer(segment)
+
+    def _confirm_nothing(
+        self, running: Running, operations: Sequence[Operation], sink: Sink
+    ) -> None:
+        """Let claims wait until it is certain that what this node has applied is the present."""
+        self._doubts += 1
+        doubt = self._doubts
+        self._doubted[doubt] = (operations, sink)
+        confirmed = running.engine.confirm()
+        late = asyncio.get_running_loop().call_later(DOUBT_S, self._log_doubted, running)
+
+        def decide(_confirmed: asyncio.Future[None]) -> None:
+            late.cancel()
+            is_stopped = confirmed.cancelled() or confirmed.exception() is not None
+            if doubt not in self._doubted:
+                return  # it went into the log meanwhile
+            if is_stopped or not self._find_nothing(running, operations):
+                self._log_doubted(running)
+                return
+            del self._doubted[doubt]
+            tell(sink, running.replica.index, [_EMPTY] * len(operations))
+
+        confirmed.add_done_callback(decide)
+
+    def _log_doubted(self, running: Running) -> None:
+        """Log what waits for certainty: what comes now must not overtake it, and may feed it."""
+        doubted, self._doubted = self._doubted, {}
+        for operations, sink in doubted.values():
+            for segment in segments_of(operations, running.replica.index, sink):
+                running.engine.offer(segment)
 
     def _find_nothing(self, running: Running, operations: Sequence[Operation]) -> bool:
-        """Tell whether all of these are claims that certainly find nothing: they need no entry.
+        """Tell whether all of these are claims that find nothing here: they need no entry.
 
         Only while nothing is under way: whatever was submitted before could feed them.
         """
@@ -164,20 +207,38 @@ class RaftBackend:
         running = self._running
         if running is None:
             return Status("", self._node_id, "raft", DURABILITY, 0, "", 0, False, ())
-        core, index = running.engine.core, running.replica.index
+        engine, index = running.engine, running.replica.index
+        consensus = engine.consensus
         cluster_id, node_id = running.identity.cluster_id, running.identity.node_id
-        me = MemberStatus(node_id, core.role, "", "", "", index, 0, 0, VERSION)
+        leader = consensus.leader
+        members = tuple(
+            _member_status(member, node_id, leader, engine.core.role, index)
+            for member in engine.members
+        )
         return Status(
             cluster_id,
             node_id,
             "raft",
             DURABILITY,
-            core.term,
-            core.leader,
+            consensus.term,
+            leader,
             index,
-            running.engine.is_serving,
-            (me,),
+            engine.is_serving,
+            members,
         )
+
+
+def _member_status(
+    member: Member, node_id: str, leader: str, role: str, index: int
+) -> MemberStatus:
+    is_me = member.id == node_id
+    if not member.voter:
+        role = "learner"
+    elif not is_me:
+        role = LEADER if member.id == leader else FOLLOWER
+    return MemberStatus(
+        member.id, role, member.peer, "", "", index if is_me else 0, 0, 0, VERSION if is_me else ""
+    )
 
 
 def _resolve(done: asyncio.Future[Outcome], outcome: Outcome) -> None:

@@ -4,7 +4,7 @@ The seam at which the core could be exchanged. ``core_pysyncobj`` is the one beh
 are in front of it. Knows nothing of any library.
 """
 
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 FOLLOWER: Final = "follower"
 CANDIDATE: Final = "candidate"
@@ -62,6 +62,22 @@ class Log(Protocol):
         """``(term, command)`` of ``start <= index < stop``; those beyond the end are left out."""
         ...
 
+    def term_at(self, index: int) -> int:
+        """Term of the entry at ``index``, or of the base; ``IndexError`` outside."""
+        ...
+
+    def command_at(self, index: int) -> bytes:
+        """Command of the entry at ``index``; ``IndexError`` outside."""
+        ...
+
+    def reserve(self, data_bytes: int, entries: int) -> None:
+        """See that a truncation, and so many entries of so many bytes together, have room.
+
+        Raises:
+            StorageFullError: they have not; nothing has changed.
+        """
+        ...
+
     def append(self, term: int, command: bytes) -> int:
         """Append an entry and give its index."""
         ...
@@ -76,29 +92,22 @@ class Log(Protocol):
 
 
 class Shell(Protocol):
-    """What the core asks of its owner, always from within ``tick`` or ``finish_election``."""
+    """What the core asks of its owner, always from within one of its own methods."""
 
     def may_elect(self) -> bool:
         """Say whether to stand for election now that the deadline has passed."""
         ...
 
-    def replicate(self) -> None:
-        """Send to every peer what it lacks, or a heartbeat."""
+    def heartbeat(self) -> None:
+        """Every peer must be sent what it lacks, or a sign of life."""
         ...
 
-    def send(self, peer: str, message: dict[str, Any]) -> None:
-        """Send a message of the core's own."""
+    def ask_vote(self, voter: str, term: int) -> None:
+        """Ask for a vote. It may leave only when (term, vote) is on disk."""
         ...
 
-    def apply(self, applied: int, commit: int) -> int:
-        """Apply entries after ``applied``, at most to ``commit``; gives the last applied.
-
-        Must not raise.
-        """
-        ...
-
-    def propose(self) -> None:
-        """Append what waits to be proposed, if this node leads."""
+    def grant_vote(self, candidate: str, term: int) -> None:
+        """Send a vote. It may leave only when (term, vote) is on disk."""
         ...
 
 

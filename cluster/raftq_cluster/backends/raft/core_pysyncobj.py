@@ -10,7 +10,7 @@ It knows nothing of tasks, files or the event loop: ``Shell`` says what it asks 
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
 from operator import attrgetter
 from pathlib import Path
@@ -24,10 +24,11 @@ from pysyncobj.transport import Transport
 
 from raftq_cluster.backends.raft.core_api import CANDIDATE, FOLLOWER, LEADER, Log, Shell, Timing
 from raftq_cluster.backends.raft.selftest import Library
+from raftq_cluster.backends.raft.storage.errors import StorageFullError
 
 _ROLES: Final = (FOLLOWER, CANDIDATE, LEADER)  # in the order of the library's numbers
 
-# Every private name that is touched, once: ours -> the library's.
+# Every private name that is touched, once: ours -> the library's. Replaced, called, read or set:
 OVERRIDES: Final = {
     "send_append_entries": "_SyncObj__sendAppendEntries",
     "may_elect": "_SyncObj__connectedToAnyone",
@@ -36,6 +37,11 @@ OVERRIDES: Final = {
     "take_proposals": "_checkCommandsToApply",
     "try_log_compaction": "_SyncObj__tryLogCompaction",
     "generate_timeout": "_SyncObj__generateRaftTimeout",
+}
+METHODS: Final = {
+    "receive": "_SyncObj__onMessageReceived",
+    "set_term": "_SyncObj__setCurrentTerm",
+    "set_state": "_SyncObj__setState",
 }
 FIELDS: Final = {
     "term": "_SyncObj__raftCurrentTerm",
@@ -48,10 +54,19 @@ FIELDS: Final = {
     "noop_index": "_SyncObj__noopIDx",
     "serializer": "_SyncObj__serializer",
     "need_load_dump": "_SyncObj__needLoadDumpFile",
+    "voters": "_SyncObj__otherNodes",
+    "learners": "_SyncObj__readonlyNodes",
+    "next_index": "_SyncObj__raftNextIndex",
+    "match_index": "_SyncObj__raftMatchIndex",
+    "last_response_time": "_SyncObj__lastResponseTime",
+    "transfer_in_progress": "_SyncObj__transferInProgress",
 }
 GLOBALS: Final = ("createJournal", "createPoller", "monotonicTime")  # of pysyncobj.syncobj
 
 _Entry: TypeAlias = tuple[bytes, int, int]  # (command, index, term): the library's form
+_Row: TypeAlias = tuple[int, bytes]  # (term, command): ours
+_PEER_TABLES: Final = ("next_index", "match_index", "last_response_time")
+_NOOP: Final = b"\x01"  # what the library appends when a leadership begins
 
 
 class RaftCore:
@@ -78,9 +93,88 @@ class RaftCore:
             self._sync = _Hooked(node_id, shell, log, _conf(timing), random)
 
     def tick(self) -> None:
-        """Run the election timer, count commits, apply, send, take proposals, in this order."""
+        """Run the election timer, count commits, step down without a majority, note heartbeats."""
         self._enter()
         self._sync.doTick(0)
+
+    def set_members(self, voters: Iterable[str], learners: Iterable[str]) -> None:
+        """Follow the members in force; this node itself is left out of both."""
+        others, readers = ({Node(id_) for id_ in ids} for ids in (voters, learners))
+        fields = {name: getattr(self._sync, FIELDS[name]) for name in _PEER_TABLES}
+        first = {"next_index": self._log.last_index + 1, "match_index": 0}
+        for name, table in fields.items():
+            for peer in others | readers:
+                table.setdefault(peer, first.get(name, self._monotonic()))
+            for peer in table.keys() - others - readers:
+                del table[peer]
+        setattr(self._sync, FIELDS["voters"], others)
+        setattr(self._sync, FIELDS["learners"], readers)
+
+    # --- messages, each through the filters of their modules -----------------------------------
+
+    def receive_append(
+        self, leader: str, term: int, commit: int, prev: tuple[int, int], rows: Sequence[_Row]
+    ) -> None:
+        """Take ``rows`` of ``(term, command)``, all new or in conflict, behind ``prev``.
+
+        ``commit`` is at most what this append verifies. Without rows it is a sign of life.
+        """
+        message = {"type": "append_entries", "term": term, "commit_index": commit}
+        if rows:
+            message["prevLogIdx"], message["prevLogTerm"] = prev
+            first = prev[0] + 1
+            message["entries"] = [
+                (command, first + place, row_term) for place, (row_term, command) in enumerate(rows)
+            ]
+        self._receive(leader, message)
+
+    def receive_ack(self, peer: str, match: int) -> None:
+        """A member holds all up to ``match``, on disk, in this term."""
+        self._receive(peer, {"type": "next_node_idx", "reset": False, "success": True,
+                             "next_node_idx": match + 1})  # fmt: skip
+
+    def heard_from(self, peer: str) -> None:
+        """A member has answered in this term."""
+        self._receive(peer, {"type": "next_node_idx", "reset": False, "success": False,
+                             "next_node_idx": 0})  # fmt: skip
+
+    def receive_vote_request(
+        self, candidate: str, term: int, last_index: int, last_term: int
+    ) -> None:
+        """Vote, or do not."""
+        self._receive(candidate, {"type": "request_vote", "term": term,
+                                  "last_log_index": last_index, "last_log_term": last_term})  # fmt: skip
+
+    def receive_vote(self, voter: str, term: int) -> None:
+        """Count a vote: the caller has seen to it that it is this voter's first in this term."""
+        self._receive(voter, {"type": "response_vote", "term": term})
+
+    def receive_timeout_now(self, leader: str, term: int) -> None:
+        """The leader hands over to this node."""
+        self._receive(leader, {"type": "timeout_now", "term": term})
+
+    def _receive(self, peer: str, message: dict[str, Any]) -> None:
+        self._enter()
+        _receive(self._sync, Node(peer), message)
+
+    # --- elections ----------------------------------------------------------------------------
+
+    def step_down(self, term: int) -> None:
+        """Follow nobody, in ``term`` if it is later than ours."""
+        self._enter()
+        if term > self.term:
+            _set_term(self._sync, term, None)
+        _set_state(self._sync, _ROLES.index(FOLLOWER))
+        self.forget_leader()
+
+    def forget_leader(self) -> None:
+        """The leader is gone, as far as this node knows."""
+        setattr(self._sync, FIELDS["leader"], None)
+
+    def postpone_election(self, delay_s: float | None = None) -> None:
+        """Let the election timeout begin anew; of this length if one is given."""
+        delay_s = self._sync.generate_timeout() if delay_s is None else delay_s
+        setattr(self._sync, FIELDS["election_deadline"], self._monotonic() + delay_s)
 
     def append(self, command: bytes) -> int:
         """Append a command to the leader's log and give its index; raises what the log raises."""
@@ -95,6 +189,14 @@ class RaftCore:
     def elect_now(self) -> None:
         """Let the next tick stand for election without waiting for the timeout."""
         setattr(self._sync, FIELDS["election_deadline"], 0)
+
+    def raise_commit(self, index: int) -> None:
+        """All up to ``index`` is committed, and verified to be in this log."""
+        self._sync.set_commit_index(index)
+
+    def note_applied(self, index: int) -> None:
+        """Tell that the state machine stands at ``index``, at most the commit index."""
+        setattr(self._sync, FIELDS["last_applied"], index)
 
     def resume_at(self, index: int) -> None:
         """Tell that the state machine stands at ``index``, which is committed."""
@@ -172,7 +274,7 @@ class _Hooked(SyncObj):  # type: ignore[misc] # the library has no types
     def send_append_entries(self) -> None:
         due = syncobj.monotonicTime() + self.conf.appendEntriesPeriod
         setattr(self, FIELDS["next_append_time"], due)
-        self._shell.replicate()
+        self._shell.heartbeat()
 
     def may_elect(self) -> bool:
         return not self._is_elected() and self._shell.may_elect()
@@ -183,6 +285,12 @@ class _Hooked(SyncObj):  # type: ignore[misc] # the library has no types
             self._elected_term = _term(self)
             return
         self._elected_term = 0
+        try:
+            self._log.reserve(len(_NOOP), 1)
+        except StorageFullError:
+            if not getattr(self, FIELDS["voters"]):
+                raise  # nobody else could lead
+            return  # stays a candidate until its time is up
         _begin_leadership(self)
 
     def finish_election(self) -> None:
@@ -194,13 +302,11 @@ class _Hooked(SyncObj):  # type: ignore[misc] # the library has no types
         return self._elected_term == _term(self) and _ROLES[_state(self)] == CANDIDATE
 
     def apply_log_entries(self) -> bool:
-        before = _last_applied(self)
-        after = self._shell.apply(before, self.commit_index)
-        setattr(self, FIELDS["last_applied"], after)
-        return after > before
+        """Apply nothing: the owner applies, after it has sent what others wait for."""
+        return False
 
     def take_proposals(self) -> None:
-        self._shell.propose()
+        """Propose nothing: the owner appends."""
 
     def try_log_compaction(self) -> None:
         """Compact nothing: the owner takes snapshots."""
@@ -211,6 +317,9 @@ class _Hooked(SyncObj):  # type: ignore[misc] # the library has no types
 
 
 _begin_leadership: Final = getattr(SyncObj, OVERRIDES["on_become_leader"])
+_receive: Final = getattr(SyncObj, METHODS["receive"])
+_set_term: Final = getattr(SyncObj, METHODS["set_term"])
+_set_state: Final = getattr(SyncObj, METHODS["set_state"])
 for _ours, _theirs in OVERRIDES.items():
     setattr(_Hooked, _theirs, getattr(_Hooked, _ours))
 # A data descriptor wins over the instance attribute that the library assigns.
@@ -274,7 +383,15 @@ class _Exits(Transport):  # type: ignore[misc] # the library has no types
         self._shell = shell
 
     def send(self, node: Node, message: dict[str, Any]) -> bool:
-        self._shell.send(node.id, message)
+        kind = message["type"]
+        if kind == "request_vote":
+            self._shell.ask_vote(node.id, message["term"])
+        elif kind == "response_vote":
+            self._shell.grant_vote(node.id, message["term"])
+        else:
+            # Entries that pass the filter always fit; the owner acknowledges them when they are on disk.
+            assert kind == "next_node_idx", kind
+            assert message["success"], "the core refused entries that the filter let pass"
         return True
 
 

@@ -21,6 +21,9 @@ class StoreDisk:
         self._done: Callable[[Exception | None], None] = _nobody
         self.append = journal.append
         self.entries = journal.entries
+        self.term_at = journal.term_at
+        self.reserve = journal.reserve
+        self.reset_to = journal.reset_to
         self.truncate_from = journal.truncate_from
 
     @property
@@ -47,6 +50,10 @@ class StoreDisk:
     def durable_index(self) -> int:
         """Index up to which the log is on disk."""
         return self._journal.durable_index
+
+    def command_at(self, index: int) -> bytes:
+        """Command of the entry at ``index``."""
+        return self._journal.entry(index)[1]
 
     @property
     def term(self) -> int:

@@ -1,49 +1,49 @@
-"""The rounds of one node: what drives the Raft core, the disk and the replica from the event loop.
+"""The rounds of one node: what drives consensus, the disk and the replica from the event loop.
 
-A round takes what waits into the log, hands the disk over to the sync thread, lets the core
-count commits and the replica apply them, and answers reads. It runs when operations arrive while
-nothing is under way, when a sync is complete, and on a timer; no request ever waits for the timer.
+A round takes what waits into the log, hands the disk over to the sync thread, sends what peers wait
+for, and lets the replica apply what is committed. It runs when operations or messages arrive, when a
+sync is complete, and on a timer; no request ever waits for the timer.
 
-    submit -> waiting -> [entry appended] -> [sync] -> [commit] -> [apply] -> sinks
-                 ^             one sync at a time covers all that was appended before it began
+    submit -> waiting -> [leader's queue] -> [entry] -> [sync here and there] -> [commit] -> [apply] -> sinks
 
-Group commit: while a sync runs, what arrives waits, and becomes one entry when the sync is complete (or
+Group commit: while an entry is under way, what arrives waits, and becomes one entry when it is committed (or
 at once, when it fills an entry). Knows nothing of what operations mean, nor of files.
 """
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from random import Random
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
-from raftq_cluster.backends.raft.commands import data_command
-from raftq_cluster.backends.raft.core_api import LEADER, Log, Timing
+from raftq_cluster.backends.raft.commands import CONFIG, Member, encode_members, sent_command
+from raftq_cluster.backends.raft.consensus import Consensus
+from raftq_cluster.backends.raft.core_api import Log
 from raftq_cluster.backends.raft.core_pysyncobj import RaftCore
-from raftq_cluster.backends.raft.log_clock import LogClock
-from raftq_cluster.backends.raft.proposals import (
-    WAITING_BYTES_MAX,
-    Proposal,
-    Segment,
-    WaitingSegments,
-)
-from raftq_cluster.backends.raft.replica import UNAVAILABLE, Replica, ReplicaError, abandon, tell
+from raftq_cluster.backends.raft.forwarding import Forwarding
+from raftq_cluster.backends.raft.member_log import MemberLog
+from raftq_cluster.backends.raft.messages import Message, TimeoutNow, decode, encode
+from raftq_cluster.backends.raft.peer_api import Network, PeerError
+from raftq_cluster.backends.raft.proposals import Segment
+from raftq_cluster.backends.raft.replica import Replica, ReplicaError
+from raftq_cluster.backends.raft.replication import Snapshots
 from raftq_cluster.backends.raft.storage.errors import StorageError, StorageFullError
+from raftq_cluster.backends.raft.surroundings import Surroundings
 from raftq_cluster.codec.entries import encode_entry
-from raftq_cluster.core.outcomes import Refused
+from raftq_cluster.core.machine import Machine
 
 _log: Final = logging.getLogger(__name__)
 
-# The timer runs when the core has something to do by itself, but not more often than this: waking
-# up an idle process costs 0.2 to 0.3 ms of a core.
-TICK_MIN_S: Final = 0.025
+# The timer runs when the core has something to do by itself, but not more often than this.
+TICK_MIN_S: Final = 0.005
+# While anybody waits for something that may have been lost on the way, it runs at least this often.
+TICK_WAITING_S: Final = 0.1
 # Applying holds the event loop: after this long, others get their turn.
 APPLY_S: Final = 0.002
 # Entries appended and not yet applied: beyond, applying is the bottleneck and appending would only
 # make operations wait in the log.
 ENTRIES_AHEAD_MAX: Final = 16
+# A transfer of leadership that has not happened after so long is given up.
+TRANSFER_S: Final = 1.0
 
 
 class Disk(Log, Protocol):
@@ -65,9 +65,17 @@ class Disk(Log, Protocol):
         """
         ...
 
+    def reset_to(self, index: int, term: int) -> None:
+        """Empty the log; it goes on behind ``(index, term)``, which a durable snapshot holds."""
+        ...
+
 
 class StoppedError(Exception):
     """The engine does not run (any more). The message says why."""
+
+
+class MembersRefusedError(Exception):
+    """The members cannot be changed now. The message says why; nothing has changed."""
 
 
 class Owner(Protocol):
@@ -77,23 +85,20 @@ class Owner(Protocol):
         """Entries were applied in this round."""
         ...
 
+    def members_changed(self) -> None:
+        """The members in force have changed."""
+        ...
+
     def failed(self, sentence: str) -> None:
         """The node must stop. Called once, after everyone who waited has been told."""
         ...
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Surroundings:
-    """Time and chance. ``random`` seeds entries and spreads election timeouts."""
-
-    clock: LogClock
-    random: Random
-    monotonic: Callable[[], float] = time.monotonic  # seconds
-    timing: Timing = field(default_factory=Timing)
-
-
 class Engine:
-    """One member of a Raft group: ``node_id`` in votes, ``replica`` at or after the log's base."""
+    """One member of a Raft group: ``node_id`` in votes, ``replica`` at or after the log's base.
+
+    ``members`` are those as of the log's base.
+    """
 
     def __init__(
         self,
@@ -102,6 +107,8 @@ class Engine:
         replica: Replica,
         owner: Owner,
         surroundings: Surroundings,
+        network: Network,
+        snapshots: Snapshots,
     ) -> None:
         self._disk = disk
         self._replica = replica
@@ -109,57 +116,80 @@ class Engine:
         self._clock = surroundings.clock
         self._random = surroundings.random
         self._monotonic = surroundings.monotonic
-        self._waiting = WaitingSegments()
-        self._reads: list[_Read] = []
+        self._network = network
         self._drained: asyncio.Future[None] | None = None
         self._is_draining = False
         self._is_syncing = False
         self._is_woken = False
         self._stopped = ""  # why, once it is
         self._is_full = False
+        self._heir = ""  # who is to lead next, while a transfer is under way
+        self._heir_until_s = 0.0
+        self._is_heir_told = False
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_s = 0.0
         self._loop = asyncio.get_running_loop()
-        self._core = RaftCore(
-            node_id,
-            disk,
-            self,
-            timing=surroundings.timing,
-            monotonic=surroundings.monotonic,
-            random=surroundings.random.random,
+        self._member_log = MemberLog(disk, replica.members, self._on_members)
+        self._consensus = Consensus(node_id, self._member_log, self.send, snapshots, surroundings)
+        self._forwarding = Forwarding(
+            surroundings.random.getrandbits(63),
+            self._consensus,
+            replica,
+            self.send,
+            self._monotonic,
         )
+        self._core = self._consensus.core
         self._core.resume_at(replica.index)
+        self._applied_term = self._member_log.term_at(replica.index)
+        self._handlers: dict[type[Any], Callable[[str, Any], None]] = {
+            **self._consensus.handlers,
+            **self._forwarding.handlers,
+        }
 
     # --- for the backend ----------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin: a node that is the only voter does not wait for an election timeout."""
-        self._core.elect_now()
+        self._on_members()
+        if self._consensus.is_alone:
+            self._core.elect_now()
         self._on_timer()
 
     def offer(self, segment: Segment) -> None:
         """Take a segment in, or tell its sink that it cannot be taken."""
-        refusal = self._why_not()
-        if refusal:
-            abandon([segment], self._replica.index, UNAVAILABLE, refusal)
-            return
-        self._waiting.add(segment)
-        if not self._is_syncing or self._waiting.fills_an_entry():
+        refusal = self._stopped or ("the node is stopping" if self._is_draining else "")
+        if self._forwarding.offer(segment, refusal):
             self._wake()
 
     @property
     def is_serving(self) -> bool:
-        """Whether this node leads and has applied everything from before its leadership."""
-        core = self._core
-        return not self._stopped and core.role == LEADER and core.last_applied >= core.noop_index
+        """Whether a leader is known, and this node has applied what was committed as it last heard."""
+        core, consensus = self._core, self._consensus
+        if self._stopped:
+            return False
+        if consensus.is_leader:
+            return core.last_applied >= core.noop_index
+        return bool(consensus.leader) and self._applied_term == consensus.term
 
     @property
     def is_settled(self) -> bool:
-        """Whether it serves and has nothing under way: its state is the present."""
-        return (
-            self.is_serving
-            and not self._waiting
-            and self._core.last_applied == self._disk.last_index
-        )
+        """Whether it serves and has nothing of its clients under way."""
+        return self.is_serving and self._forwarding.is_idle and self._is_present
+
+    @property
+    def _is_present(self) -> bool:
+        """Whether all that is known to be committed is applied; a leader knows all there is."""
+        core = self._core
+        if self._consensus.is_leader:
+            return core.last_applied == self._member_log.last_index
+        return core.last_applied == core.commit_index
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether what this node has applied is the present, without asking anybody."""
+        core = self._core
+        is_leading_alone = self._consensus.is_alone and self._consensus.is_leader
+        return is_leading_alone and self.is_serving and core.last_applied == core.commit_index
 
     async def read_barrier(self) -> None:
         """Wait until everything that was committed before the call is applied here.
@@ -169,16 +199,30 @@ class Engine:
         """
         if self._stopped:
             raise StoppedError(self._stopped)
-        if self.is_serving and self._core.last_applied == self._core.commit_index:
-            return  # the only voter has no newer leader to ask
-        read = _Read(self._loop.create_future())
-        self._reads.append(read)
-        await read.done
+        if self.is_sure:
+            return
+        await self.confirm()
+
+    def confirm(self) -> asyncio.Future[None]:
+        """A future that is done when what is committed by now is applied here."""
+        done: asyncio.Future[None] = self._loop.create_future()
+        if self._stopped:
+            done.set_exception(StoppedError(self._stopped))
+        else:
+            self._consensus.reads.add(done)
+            self._wake()
+        return done
 
     async def drain(self, seconds: float) -> bool:
-        """Take nothing more in and finish what is under way; tells whether it is all done."""
+        """Take nothing more in, finish what is under way, hand the leadership over.
+
+        Tells whether everything that was submitted has been answered.
+        """
         self._is_draining = True
-        if self.is_settled or self._stopped:
+        heir = self._best_heir() if self._consensus.is_leader else ""
+        if heir:
+            self.transfer(heir)
+        if self._is_drained() or self._stopped:
             return not self._stopped
         self._drained = self._loop.create_future()
         try:
@@ -188,6 +232,9 @@ class Engine:
             return False
         return not self._stopped
 
+    def _is_drained(self) -> bool:
+        return self._forwarding.is_idle and not self._heir
+
     def stop(self, reason: str) -> None:
         """Stop for good, and tell everyone who waits. Idempotent."""
         if self._stopped:
@@ -195,12 +242,8 @@ class Engine:
         self._stopped = reason
         if self._timer is not None:
             self._timer.cancel()
-        abandon(self._waiting.take_all(), self._replica.index, UNAVAILABLE, reason)
-        self._replica.abandon(reason)
-        for read in self._reads:
-            if not read.done.done():
-                read.done.set_exception(StoppedError(reason))
-        self._reads.clear()
+        self._forwarding.stop(reason)
+        self._consensus.reads.fail(StoppedError(reason))
         self._finish_drain()
 
     def now_ms(self) -> int:
@@ -208,27 +251,142 @@ class Engine:
         self._clock.advance_to(self._replica.machine.now_ms)
         return self._clock.now_ms()
 
+    # --- for those who look after the cluster -------------------------------------------------
+
     @property
     def core(self) -> RaftCore:
-        """For status: term, role, leader, indexes."""
+        """For status: term, role, indexes."""
         return self._core
+
+    @property
+    def consensus(self) -> Consensus:
+        """Who leads, who is heard of, how far peers are."""
+        return self._consensus
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The members in force: of the last member list in the log, committed or not."""
+        return self._member_log.members
+
+    @property
+    def config_index(self) -> int:
+        """Index of that list."""
+        return self._member_log.config_index
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node leads and has committed an entry of its own term."""
+        return self._consensus.is_leader and self._core.commit_index >= self._core.noop_index
+
+    def on(self, kind: type[Any], handler: Callable[[str, Any], None]) -> None:
+        """Have messages of this kind given to ``handler(peer, message)``."""
+        self._handlers[kind] = handler
+
+    def send(self, peer: str, message: Message) -> bool:
+        """Send at the end of this round or, outside of one, of the next; False if it cannot be."""
+        if not self._network.send(peer, encode(message)):
+            return False
+        self._wake()
+        return True
+
+    def propose_members(self, members: Sequence[Member]) -> int:
+        """Append a member list, and give its index. It is in force at once.
+
+        Which lists may follow which is for the caller to know (``membership``).
+
+        Raises:
+            MembersRefusedError: this node does not lead, or the last change is not committed.
+        """
+        if not self.is_leader or self._heir or self._stopped:
+            raise MembersRefusedError("this node does not lead")
+        if self.config_index > self._core.commit_index:
+            raise MembersRefusedError("another change of the members is under way")
+        command = bytes((CONFIG,)) + encode_members(members)
+        try:
+            self._member_log.reserve(len(command), 1)
+            index = self._member_log.append(self._core.term, command)
+        except StorageFullError as error:
+            raise MembersRefusedError(f"the disk is full: {error}") from error
+        self._wake()
+        return index
+
+    def transfer(self, heir: str) -> None:
+        """Hand the leadership over to a voter, as soon as it has the whole log.
+
+        Nothing is appended meanwhile. Given up after ``TRANSFER_S``.
+        """
+        self._heir = heir
+        self._heir_until_s = self._monotonic() + TRANSFER_S
+        self._is_heir_told = False
+        self._wake()
+
+    def _best_heir(self) -> str:
+        """The live voter whose log goes furthest, "" if there is none."""
+        consensus = self._consensus
+        live = [voter for voter in consensus.voters if consensus.is_live(voter)]
+        return max(live, key=consensus.match_of, default="")
+
+    def install(self, index: int, term: int, machine: Machine, members: tuple[Member, ...]) -> bool:
+        """Go on from a snapshot, which is durable; False if it is not newer than what is here.
+
+        ``machine`` and ``members`` are as of ``index``.
+
+        A log that holds ``(index, term)`` keeps what lies behind: it may have been acknowledged.
+        Operations whose entries may lie below are told that their outcome is not known.
+        """
+        log, core = self._member_log, self._core
+        if self._stopped or index <= core.commit_index:
+            return False
+        if not (log.base_index <= index <= log.last_index and log.term_at(index) == term):
+            self._disk.reset_to(index, term)
+        self._forwarding.abandon_sent("the log went on while this node was away")
+        self._replica.replace(machine, index, members)
+        self._member_log.reset(index, members)
+        core.resume_at(index)
+        self._applied_term = term
+        self._consensus.resume_at(index)
+        self._wake()
+        return True
+
+    # --- for the network (part of PeerOwner) --------------------------------------------------
+
+    def on_frame(self, peer: str, frame: bytes) -> None:
+        """Take a message. Raises ``PeerError`` for a frame that is none."""
+        if self._stopped:
+            return
+        message = decode(frame)
+        handler = self._handlers.get(type(message))
+        if handler is not None:
+            self._guard(lambda: handler(peer, message))
+
+    def on_received(self) -> None:
+        """Run a round: messages have come."""
+        self._wake()
+
+    def on_up(self, peer: str) -> None:
+        """A connection to a peer is new."""
+        self._consensus.on_up(peer)
+        self._forwarding.on_up(peer)
+        self._wake()
+
+    def on_down(self, peer: str) -> None:
+        """A connection to or from a peer was lost."""
+        self._consensus.on_down(peer)
+        self._wake()
 
     # --- the round ----------------------------------------------------------------------------
 
     def _wake(self) -> None:
-        if not self._is_woken:
+        if not self._is_woken and not self._stopped:
             self._is_woken = True
             self._loop.call_soon(self._on_wake)
 
     def _on_wake(self) -> None:
-        self._is_woken = False
         self._guard(self._round)
 
     def _on_timer(self) -> None:
+        self._timer = None
         self._guard(self._round)
-        if not self._stopped:
-            delay_s = max(TICK_MIN_S, self._core.due_in_s())
-            self._timer = self._loop.call_later(delay_s, self._on_timer)
 
     def _on_synced(self, error: Exception | None) -> None:
         self._is_syncing = False
@@ -237,20 +395,46 @@ class Engine:
         self._guard(self._after_sync)
 
     def _after_sync(self) -> None:
-        self._core.finish_election()
+        self._consensus.finish_election()
         self._round()
 
     def _round(self) -> None:
-        before = self._core.last_applied
-        self.propose()
-        self._begin_sync()  # before applying: the disk works meanwhile
-        self._core.tick()
-        self._begin_sync()
-        self._answer_reads()
-        if self.is_settled:
+        self._is_woken = True  # what is sent from here on is flushed at the end
+        consensus = self._consensus
+        consensus.tick()
+        self._forwarding.follow_leadership()
+        self._advance_transfer()
+        self._propose()
+        self._begin_sync()  # before sending and applying: the disk works meanwhile
+        self._forwarding.send_round()
+        consensus.send_round()
+        self._network.flush()
+        self._is_woken = False
+        is_applied = self._apply()
+        if is_applied:
+            self._forwarding.note_applied(self._applied_term)
+        consensus.reads.release(self._core.last_applied)
+        self._forwarding.expire()
+        if self._drained is not None and self._is_drained():
             self._finish_drain()
-        if self._core.last_applied != before:
+        if is_applied:
             self._owner.applied()
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        """Wake when the core has something to do by itself, or something may have been lost."""
+        if self._stopped:
+            return
+        delay_s = max(TICK_MIN_S, self._core.due_in_s())
+        if self._heir or self._consensus.reads.is_waiting or not self._forwarding.is_idle:
+            delay_s = min(delay_s, TICK_WAITING_S)
+        due_s = self._loop.time() + delay_s
+        if self._timer is not None:
+            if self._timer_s <= due_s:
+                return
+            self._timer.cancel()
+        self._timer_s = due_s
+        self._timer = self._loop.call_at(due_s, self._on_timer)
 
     def _begin_sync(self) -> None:
         if self._is_syncing or not self._disk.is_dirty:
@@ -269,20 +453,72 @@ class Engine:
             self._is_full = True
             _log.error("the disk is full: operations wait or are refused: %s", error)
 
-    def _answer_reads(self) -> None:
-        if not self._reads or not self.is_serving:
+    def _advance_transfer(self) -> None:
+        """Tell the heir to stand for election once it has everything."""
+        if not self._heir:
             return
-        waiting, self._reads = self._reads, []
-        for read in waiting:
-            read.index = read.index or self._core.commit_index
-            if read.index > self._core.last_applied:
-                self._reads.append(read)
-            elif not read.done.done():
-                read.done.set_result(None)
+        consensus = self._consensus
+        if not consensus.is_leader or self._monotonic() > self._heir_until_s:
+            self._heir = ""
+            return
+        log = self._member_log
+        is_ready = consensus.match_of(self._heir) == log.last_index == log.durable_index
+        if is_ready and not self._is_heir_told:
+            self._is_heir_told = self.send(self._heir, TimeoutNow(self._core.term))
+
+    def _propose(self) -> None:
+        """Append what waits, unless an entry under way leaves time for more to arrive."""
+        waiting, core = self._forwarding.queue, self._core
+        if not waiting or self._heir or not self._consensus.is_leader:
+            return
+        log = self._member_log
+        while waiting and not self._stopped:
+            if log.last_index > core.commit_index and not waiting.fills_an_entry():
+                return
+            if log.last_index - core.last_applied >= ENTRIES_AHEAD_MAX:
+                return
+            self._append(waiting.take_entry())
+
+    def _append(self, segments: list[Segment]) -> None:
+        now_ms, seed = self.now_ms(), self._random.getrandbits(64)
+        entry = encode_entry(now_ms, seed, [segment.data for segment in segments])
+        command = sent_command([segment.origin for segment in segments], entry)
+        try:
+            self._member_log.append(self._core.term, command)
+        except StorageFullError as error:
+            self._note_full(error)
+            self._forwarding.refuse(segments, "store_full", f"the disk is full: {error}")
+
+    def _apply(self) -> bool:
+        """Apply for up to ``APPLY_S``; the rest has its turn in the next round."""
+        applied, commit = self._core.last_applied, self._core.commit_index
+        if applied >= commit:
+            return False
+        deadline = self._monotonic() + APPLY_S
+        while applied < commit and not self._stopped:
+            try:
+                ((term, command),) = self._disk.entries(applied + 1, applied + 2)
+                self._replica.apply(applied + 1, command)
+            except (ReplicaError, LookupError, ValueError) as error:
+                self.fail(f"entry {applied + 1} of the log cannot be applied: {error}")
+                return False
+            applied += 1
+            self._applied_term = term
+            if self._monotonic() > deadline:
+                break
+        self._core.note_applied(applied)
+        self._member_log.forget_before(applied)
+        if applied < commit:
+            self._wake()
+        return True
 
     def _finish_drain(self) -> None:
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
+
+    def _on_members(self) -> None:
+        self._consensus.follow_members()
+        self._owner.members_changed()
 
     def _guard(self, step: Callable[[], None]) -> None:
         """Run a step of the engine; an exception out of one leaves a state that nobody knows."""
@@ -290,6 +526,8 @@ class Engine:
             return
         try:
             step()
+        except PeerError:
+            raise  # the peer's fault: the network closes the connection
         except StorageError as error:
             self.fail(str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, going on could lose writes
@@ -301,81 +539,3 @@ class Engine:
         if not self._stopped:
             self.stop(sentence)
             self._owner.failed(sentence)
-
-    def _why_not(self) -> str:
-        """Why nothing can be taken in now, "" if it can."""
-        if self._stopped:
-            return self._stopped
-        if self._is_draining:
-            return "the node is stopping"
-        if self._core.role != LEADER:
-            return "this node does not lead"
-        if self._waiting.bytes >= WAITING_BYTES_MAX:
-            return "too much is waiting for the disk"
-        return ""
-
-    # --- for the core (Shell) -----------------------------------------------------------------
-
-    def may_elect(self) -> bool:
-        """A single voter needs nobody's leave."""
-        return True
-
-    def replicate(self) -> None:
-        """There are no peers to send to."""
-
-    def send(self, peer: str, message: dict[str, Any]) -> None:
-        """Refuse: the core has no peers to write to."""
-        raise AssertionError(f"a {message['type']} for {peer} from the only member")
-
-    def propose(self) -> None:
-        """Append what waits, unless a running sync leaves time for more to arrive."""
-        if self._core.role != LEADER:
-            abandon(self._waiting.take_all(), self._replica.index, UNAVAILABLE, "no longer leading")
-            return
-        waiting = self._waiting
-        while waiting and not self._stopped:
-            if self._is_syncing and not waiting.fills_an_entry():
-                return
-            if self._disk.last_index - self._core.last_applied >= ENTRIES_AHEAD_MAX:
-                return
-            self._append(waiting.take_entry())
-
-    def _append(self, segments: list[Segment]) -> None:
-        now_ms, seed = self.now_ms(), self._random.getrandbits(64)
-        entry = encode_entry(now_ms, seed, [segment.data for segment in segments])
-        try:
-            index = self._core.append(data_command(entry))
-        except StorageFullError as error:
-            self._note_full(error)
-            refusal = Refused("store_full", f"the disk is full: {error}")
-            for segment in segments:
-                tell(segment.sink, self._replica.index, [refusal] * len(segment.operations))
-            return
-        self._replica.expect(index, Proposal(self._core.term, now_ms, seed, segments))
-
-    def apply(self, applied: int, commit: int) -> int:
-        """Apply for up to ``APPLY_S``; the rest has its turn in the next round."""
-        deadline = self._monotonic() + APPLY_S
-        while applied < commit and not self._stopped:
-            try:
-                ((term, command),) = self._disk.entries(applied + 1, applied + 2)
-                self._replica.apply(applied + 1, term, command)
-            except (ReplicaError, LookupError, ValueError) as error:
-                self.fail(f"entry {applied + 1} of the log cannot be applied: {error}")
-                break
-            applied += 1
-            if self._monotonic() > deadline:
-                break
-        if applied < commit:
-            self._wake()
-        return applied
-
-
-class _Read:
-    """Somebody who waits for the state to be as new as it was when they asked."""
-
-    __slots__ = ("done", "index")
-
-    def __init__(self, done: asyncio.Future[None]) -> None:
-        self.done = done
-        self.index = 0  # to be reached; 0 until this node serves

@@ -1,8 +1,8 @@
 """The state machine of this node, and who waits for what becomes of its entries.
 
-Applies committed commands in the order of the log and tells the sinks of the entries that this
-node proposed. Its own entries are applied from the operations as they were received, everything else
-from the bytes of the log: both are the same operations. Knows nothing of disks, votes or peers.
+Applies committed commands in the order of the log and tells the sinks of the segments that this
+process sent. What this node has decoded already is applied from those operations, everything else from
+the bytes of the log: both are the same operations. Knows nothing of disks, votes or peers.
 
 No sink and no listener can stop it: an exception of theirs is logged and passed over. Its own
 exception, :class:`ReplicaError`, means that a committed command cannot be applied; the node must stop.
@@ -14,9 +14,9 @@ from typing import Final
 
 from raftq_cluster.backends.api import Ready, Sink
 from raftq_cluster.backends.raft import commands
-from raftq_cluster.backends.raft.commands import Member
-from raftq_cluster.backends.raft.proposals import Proposal, Segment
-from raftq_cluster.codec.entries import decode_entry
+from raftq_cluster.backends.raft.commands import Member, Origin
+from raftq_cluster.backends.raft.proposals import Segment
+from raftq_cluster.codec.entries import decode_entry, decode_segment, split_entry
 from raftq_cluster.codec.errors import CodecError
 from raftq_cluster.core.machine import Machine
 from raftq_cluster.core.operations import Operation
@@ -33,7 +33,7 @@ class ReplicaError(Exception):
 
 
 class Replica:
-    """The machine and the proposals whose entries it has not applied yet.
+    """The machine, applied entry by entry.
 
     ``index`` is that of the last applied entry of any kind, ``members`` the cluster as of it.
     """
@@ -42,23 +42,31 @@ class Replica:
         self.machine = machine
         self.index = index
         self.members = members
-        self._proposals: dict[int, Proposal] = {}
+        self._find: Callable[[Origin], Segment | None] = _find_nothing
         self._listener: Callable[[Ready], None] | None = None
         self._appliers = {
             commands.DATA: self._apply_data,
             commands.NOOP: self._apply_noop,
             commands.CONFIG: self._apply_config,
+            commands.SENT: self._apply_sent,
         }
 
     def on_ready(self, listener: Callable[[Ready], None]) -> None:
         """Tell ``listener`` after each entry what became claimable by it, if only nothing."""
         self._listener = listener
 
-    def expect(self, index: int, proposal: Proposal) -> None:
-        """Remember what this node has appended at ``index``."""
-        self._proposals[index] = proposal
+    def find_segments_with(self, find: Callable[[Origin], Segment | None]) -> None:
+        """Ask ``find`` for each segment that is applied: it may be known already. Asked once."""
+        self._find = find
 
-    def apply(self, index: int, term: int, command: bytes) -> None:
+    def replace(self, machine: Machine, index: int, members: tuple[Member, ...]) -> None:
+        """Go on from another state, of a snapshot; the listener hears of all that can be claimed."""
+        self.machine, self.index, self.members = machine, index, members
+        ready = {name: len(queue.ready) for name, queue in machine.queues.items() if queue.ready}
+        if self._listener is not None:
+            _tell_listener(self._listener, ready)
+
+    def apply(self, index: int, command: bytes) -> None:
         """Apply the next committed command and tell its sinks.
 
         Raises:
@@ -66,49 +74,61 @@ class Replica:
         """
         if index != self.index + 1:
             raise ReplicaError(f"entry {index} follows entry {self.index}")
-        proposal = self._proposals.pop(index, None)
-        if proposal is not None and proposal.term != term:
-            abandon(proposal.segments, index, UNAVAILABLE, "another leader took over before")
-            proposal = None
-        self.index = index
         applier = self._appliers.get(command[0])
         if applier is None:
             raise ReplicaError(f"entry {index} is of kind {command[0]}, unknown to this version")
+        self.index = index
         try:
-            applier(index, command, proposal)
+            applier(index, command)
         except CodecError as error:
             raise ReplicaError(f"entry {index} cannot be read: {error}") from error
 
-    def _apply_noop(self, index: int, command: bytes, proposal: Proposal | None) -> None:
+    def _apply_noop(self, index: int, command: bytes) -> None:
         """Nothing: a leadership has begun."""
 
-    def _apply_config(self, index: int, command: bytes, proposal: Proposal | None) -> None:
-        del index, proposal
+    def _apply_config(self, index: int, command: bytes) -> None:
+        del index
         self.members = commands.decode_members(command[1:])
 
-    def _apply_data(self, index: int, command: bytes, proposal: Proposal | None) -> None:
-        own: list[Segment] = []
-        segments: Sequence[Sequence[Operation]]
-        if proposal is None:
-            now_ms, seed, segments = decode_entry(command[1:])
-        else:
-            now_ms, seed, own = proposal.now_ms, proposal.seed, proposal.segments
-            segments = [segment.operations for segment in own]
+    def _apply_data(self, index: int, command: bytes) -> None:
+        now_ms, seed, segments = decode_entry(command[1:])
+        self._apply_segments(index, now_ms, seed, segments, [None] * len(segments))
+
+    def _apply_sent(self, index: int, command: bytes) -> None:
+        origins, entry = commands.decode_sent(command)
+        now_ms, seed, raw = split_entry(entry)
+        if len(origins) != len(raw):
+            raise CodecError("not every segment has an origin")
+        known = [self._find(origin) for origin in origins]
+        segments = [
+            decode_segment(data) if segment is None else segment.operations
+            for data, segment in zip(raw, known, strict=True)
+        ]
+        self._apply_segments(index, now_ms, seed, segments, known)
+
+    def _apply_segments(
+        self,
+        index: int,
+        now_ms: int,
+        seed: int,
+        segments: Sequence[Sequence[Operation]],
+        known: Sequence[Segment | None],
+    ) -> None:
+        own = [segment for segment in known if segment is not None and segment.is_own]
         try:
             applied = self.machine.apply(index, now_ms, seed, segments)
         except Exception as error:  # whatever it is: the state may be half changed
             abandon(own, index, UNKNOWN, "the node has stopped")
             raise ReplicaError(f"entry {index} cannot be applied: {error!r}") from error
-        for segment, outcomes in zip(own, applied.outcomes, strict=False):
-            tell(segment.sink, index, outcomes)
+        for segment, outcomes in zip(known, applied.outcomes, strict=True):
+            if segment is not None and segment.is_own:
+                tell(segment.sink, index, outcomes)
         if self._listener is not None:
             _tell_listener(self._listener, applied.ready)
 
-    def abandon(self, detail: str) -> None:
-        """Tell everyone whose entry is in the log that its outcome is not known."""
-        proposals, self._proposals = self._proposals, {}
-        for proposal in proposals.values():
-            abandon(proposal.segments, self.index, UNKNOWN, detail)
+
+def _find_nothing(_origin: Origin) -> None:
+    """No segment is known before it is applied."""
 
 
 def abandon(segments: Iterable[Segment], index: int, code: str, detail: str) -> None:

@@ -6,6 +6,7 @@ Wires the modules of this package; decides nothing about log, time or tasks.
 import asyncio
 import logging
 import sys
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -13,11 +14,15 @@ from pathlib import Path
 from random import Random, SystemRandom
 from typing import Final, NamedTuple
 
-from raftq_cluster.backends.raft import core_pysyncobj
+from raftq_cluster.backends.raft import core_pysyncobj, peer_api
 from raftq_cluster.backends.raft.commands import Member
+from raftq_cluster.backends.raft.core_api import Timing
 from raftq_cluster.backends.raft.disk import StoreDisk
-from raftq_cluster.backends.raft.engine import Engine, StoppedError, Surroundings
+from raftq_cluster.backends.raft.engine import Engine, StoppedError
 from raftq_cluster.backends.raft.log_clock import LogClock
+from raftq_cluster.backends.raft.nobody import Nobody
+from raftq_cluster.backends.raft.peer_api import Network
+from raftq_cluster.backends.raft.peering import Peering
 from raftq_cluster.backends.raft.recovery import Recovered, recover
 from raftq_cluster.backends.raft.selftest import verify
 from raftq_cluster.backends.raft.storage.data_dir import DataDir, Identity
@@ -26,11 +31,14 @@ from raftq_cluster.backends.raft.storage.files import DiskFiles, Files
 from raftq_cluster.backends.raft.storage.segments import SEGMENT_BYTES
 from raftq_cluster.backends.raft.storage.store import Store
 from raftq_cluster.backends.raft.storage.syncer import Runner, ThreadRunner
+from raftq_cluster.backends.raft.surroundings import Surroundings
 from raftq_cluster.backends.raft.upkeep import Bounds, InThread, Upkeep
 from raftq_cluster.config import StartError
 
 _log: Final = logging.getLogger(__name__)
 
+# A node of several members that finds no leader in this time serves nevertheless, and says so.
+LEADER_WAIT_S: Final = 3.0
 # What was submitted is finished in this time when the node stops, or its outcome is unknown.
 DRAIN_S: Final = 10.0
 UPKEEP_S: Final = 1.0
@@ -56,8 +64,29 @@ class Outside:
     in_thread: InThread = asyncio.to_thread
     clock: LogClock = field(default_factory=LogClock)
     random: Random = field(default_factory=_random)
+    monotonic: Callable[[], float] = time.monotonic
+    timing: Timing = field(default_factory=Timing)
+    network: Network = field(default_factory=Nobody)
+    formed: "Formed | None" = None
     bounds: Bounds = Bounds()  # noqa: RUF009 - an immutable tuple
     segment_bytes: int = SEGMENT_BYTES
+
+
+class Formed(NamedTuple):
+    """A cluster that is given, and need not be formed."""
+
+    cluster_id: str
+    members: tuple[Member, ...]
+
+
+class _NoSnapshots:
+    """Sends none."""
+
+    def begin_or_continue(self, peer: str, term: int) -> None:
+        """Send nothing."""
+
+    def forget(self, peer: str) -> None:
+        """Nothing is sent."""
 
 
 class _Files(NamedTuple):
@@ -84,10 +113,24 @@ class Running:
         self._on_fatal = on_fatal
         self._in_thread = outside.in_thread
         self._runner = outside.runner()
-        surroundings = Surroundings(clock=outside.clock, random=outside.random)
+        surroundings = Surroundings(
+            clock=outside.clock,
+            random=outside.random,
+            monotonic=outside.monotonic,
+            timing=outside.timing,
+        )
         disk = StoreDisk(files.store, self._runner)
-        node_id = files.identity.node_id
-        self.engine = Engine(node_id, disk, self.replica, self, surroundings)
+        self._network = outside.network
+        self._peering = Peering()
+        self.engine = Engine(
+            files.identity.node_id,
+            disk,
+            self.replica,
+            self,
+            surroundings,
+            outside.network,
+            _NoSnapshots(),
+        )
         self._upkeep = Upkeep(
             files.store,
             self.replica,
@@ -109,7 +152,8 @@ class Running:
         Raises:
             StartError: anything that the operator has to know.
         """
-        names = (*core_pysyncobj.OVERRIDES.values(), *core_pysyncobj.FIELDS.values())
+        tables = (core_pysyncobj.OVERRIDES, core_pysyncobj.METHODS, core_pysyncobj.FIELDS)
+        names = [name for table in tables for name in table.values()]
         verify(core_pysyncobj.installed_library(), names, core_pysyncobj.GLOBALS)
         try:
             files: _Files = await outside.in_thread(
@@ -126,13 +170,23 @@ class Running:
         return running
 
     async def _serve(self) -> None:
+        peering = self._peering
+        peering.me = peer_api.Identity(self.identity.cluster_id, self.identity.node_id, "")
+        peering.why_not, peering.engine = self._why_not, self.engine
+        await self._network.start(peering)
         self.engine.start()
         self._each_second()
         try:
-            await self.engine.read_barrier()
+            async with asyncio.timeout(LEADER_WAIT_S if self._has_others() else None):
+                await self.engine.read_barrier()
         except StoppedError as error:
             raise StartError(str(error)) from error
+        except TimeoutError:
+            _log.warning("no leader is known yet; the node goes on looking for one")
         self._is_started = True
+
+    def _has_others(self) -> bool:
+        return len(self.engine.members) > 1
 
     async def close(self, drain_s: float = DRAIN_S) -> None:
         """Finish what is under way, tell the rest, and give everything back. Call it once."""
@@ -141,6 +195,7 @@ class Running:
         if self._timer is not None:
             self._timer.cancel()
         await self._upkeep.close()
+        await self._network.stop()
         self._runner.close()
         await self._in_thread(self._files.store.close)
         self._files.data_dir.close()
@@ -151,10 +206,22 @@ class Running:
         """Take a snapshot if it is time."""
         self._upkeep.consider()
 
+    def members_changed(self) -> None:
+        """Connect to the members in force."""
+        me = self.identity.node_id
+        self._network.set_peers(
+            {item.id: item.peer for item in self.engine.members if item.id != me and item.peer}
+        )
+
     def failed(self, sentence: str) -> None:
         """Tell whoever runs the node; a node that is still starting tells by its StartError."""
         if self._is_started:
             self._on_fatal(sentence)
+
+    def _why_not(self, peer: peer_api.Identity) -> str:
+        if peer.cluster_id != self.identity.cluster_id:
+            return f"this node belongs to cluster {self.identity.cluster_id}"
+        return ""
 
     def _each_second(self) -> None:
         self._upkeep.each_second()
@@ -170,33 +237,28 @@ def _open_files(directory: Path, node_id: str, outside: Outside) -> _Files:
     with ExitStack() as opened:
         data_dir = DataDir.open(outside.files, directory)
         opened.callback(data_dir.close)
-        identity = _identity(data_dir.identity, node_id, outside.random)
+        formed = outside.formed
+        identity = _identity(data_dir.identity, node_id, outside)
         data_dir.establish(identity)
         store = Store.open(
             outside.files, directory, identity.seed, segment_bytes=outside.segment_bytes
         )
         opened.callback(store.close)
-        recovered = recover(store, (Member(identity.node_id, "", voter=True),))
-        _check_members(recovered.members, identity.node_id)
+        alone = (Member(identity.node_id, "", voter=True),)
+        recovered = recover(store, formed.members if formed else alone)
         opened.pop_all()
     return _Files(data_dir, identity, store, recovered)
 
 
-def _identity(kept: Identity | None, node_id: str, random: Random) -> Identity:
+def _identity(kept: Identity | None, node_id: str, outside: Outside) -> Identity:
     """The identity that a directory must have, or gets."""
+    random = outside.random
     if kept is None:
         # A made-up name is never used twice: a node with an empty disk under an old name could
         # vote against what it has promised.
         made_up = f"n{random.getrandbits(_ID_BITS):08x}"
         cluster_id = f"{random.getrandbits(2 * _ID_BITS):016x}"
+        if outside.formed is not None:
+            cluster_id = outside.formed.cluster_id
         return Identity(cluster_id=cluster_id, node_id=node_id or made_up)
     return Identity(cluster_id=kept.cluster_id, node_id=node_id or kept.node_id)
-
-
-def _check_members(members: tuple[Member, ...], node_id: str) -> None:
-    others = [member.id for member in members if member.id != node_id]
-    if others or not members[0].voter:
-        raise StartError(
-            f"node {node_id} is a member of a cluster with {', '.join(others)},"
-            " and a node of this version runs alone"
-        )

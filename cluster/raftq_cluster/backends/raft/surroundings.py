@@ -1,0 +1,24 @@
+"""What the engine takes from outside, so that a test or a simulator can be it: time and chance."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from raftq_cluster.backends.raft.core_api import Timing
+from raftq_cluster.backends.raft.log_clock import LogClock
+
+
+def _always() -> bool:
+    return True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Surroundings:
+    """Time and chance. ``random`` seeds entries and spreads election timeouts."""
+
+    clock: LogClock
+    random: Random
+    monotonic: Callable[[], float] = time.monotonic  # seconds
+    timing: Timing = field(default_factory=Timing)
+    may_lead: Callable[[], bool] = _always  # a node whose clock is off does not stand for election
