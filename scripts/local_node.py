@@ -58,6 +58,7 @@ class LocalNode:
             "--data-dir", str(self.data_dir),
             "--http", f"127.0.0.1:{free_or_any(HTTP_PORT)}",
             "--text", f"127.0.0.1:{free_or_any(TEXT_PORT)}",
+            "--peer", "127.0.0.1:0",
         ]  # fmt: skip
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from random import SystemRandom
 from typing import Final, NamedTuple, Protocol
 
 import structlog
@@ -18,10 +19,13 @@ import structlog
 from raftq_cluster.backends.api import Backend
 from raftq_cluster.backends.memory import MemoryBackend
 from raftq_cluster.backends.raft.backend import RaftBackend
+from raftq_cluster.backends.raft.formation import Alone, Initial, Join, Plan
 from raftq_cluster.backends.raft.running import Outside
+from raftq_cluster.backends.raft.transport.network import PeerNetwork
+from raftq_cluster.backends.raft.transport.tls import PeerTls
 from raftq_cluster.backends.raft.upkeep import Bounds
 from raftq_cluster.config import StartError
-from raftq_cluster.config.settings import Address, Settings
+from raftq_cluster.config.settings import Address, Settings, initial_members, peer_addresses
 from raftq_cluster.observability.metrics import Metrics
 from raftq_cluster.servers.http.server import HttpServer
 from raftq_cluster.servers.text.server import TextServer
@@ -50,6 +54,7 @@ class Facts(NamedTuple):
     node: str
     http: Address
     text: Address
+    peer: str  # HOST:PORT where other nodes reach it, "" if they cannot
     role: str
     data: str  # absolute path, or "memory"
 
@@ -83,6 +88,7 @@ class Node:
         self._settings = settings
         self._stopping = stopping
         self._failure = ""
+        self._network: PeerNetwork | None = None
 
     async def run(self, ready: Callable[[Facts], None]) -> None:
         """Serve until ``stopping`` is set, and drain. ``ready`` is called once all ports are open.
@@ -115,11 +121,16 @@ class Node:
         settings = self._settings
         if settings.backend == "memory":
             return MemoryBackend(node_id=settings.node_id or _MEMORY_NODE_ID)
+        self._network = _network(settings)
         return RaftBackend(
             Path(settings.data_dir),
             node_id=settings.node_id,
             on_fatal=self.fail,
-            outside=Outside(bounds=Bounds(bytes_between_min=settings.snapshot_bytes)),
+            outside=Outside(
+                bounds=Bounds(bytes_between_min=settings.snapshot_bytes),
+                network=self._network,
+                plan=_plan(settings),
+            ),
         )
 
     async def _listen(self, service: Service, opened: AsyncExitStack) -> dict[str, Server]:
@@ -151,6 +162,7 @@ class Node:
             node=status.node,
             http=Address(*servers["http"].address[:2]),
             text=Address(*servers["text"].address[:2]),
+            peer="" if self._network is None else self._network.address,
             role=roles[status.node],
             data="memory" if in_memory else str(Path(self._settings.data_dir).resolve()),
         )
@@ -176,6 +188,25 @@ def _why_not(error: OSError | StartError) -> str:
         return "cannot be resolved to an address of this machine"
     number = cause.errno if isinstance(cause, OSError) else None
     return _REASONS.get(number or 0, f"cannot be listened on: {error}")
+
+
+def _network(settings: Settings) -> PeerNetwork:
+    files = (settings.peer_cert, settings.peer_key, settings.peer_ca)
+    return PeerNetwork(
+        settings.peer,
+        advertise=settings.peer_advertise,
+        tls=PeerTls(*map(Path, files)) if all(files) else None,
+        insecure=settings.insecure,
+        random=SystemRandom().random,
+    )
+
+
+def _plan(settings: Settings) -> Plan:
+    if settings.initial_cluster:
+        return Initial(initial_members(settings.initial_cluster))
+    if settings.join:
+        return Join(peer_addresses(settings.join))
+    return Alone()
 
 
 def _limits(settings: Settings) -> Limits:

@@ -56,7 +56,7 @@ class NodeProcess:
         """
         command = [
             sys.executable, "-m", "raftq_cluster", "--data-dir", str(self.data_dir),
-            "--http", "127.0.0.1:0", "--text", "127.0.0.1:0", *self._flags,
+            "--http", "127.0.0.1:0", "--text", "127.0.0.1:0", "--peer", "127.0.0.1:0", *self._flags,
         ]  # fmt: skip
         with self.log_path.open("ab") as log:
             self._child = subprocess.Popen(

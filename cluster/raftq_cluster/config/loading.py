@@ -12,7 +12,17 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import msgspec
 
 from raftq_cluster.config.errors import EXIT_USAGE, StartError
-from raftq_cluster.config.settings import GIB, KIB, MIB, OPTIONS, Address, Option, Settings
+from raftq_cluster.config.settings import (
+    GIB,
+    KIB,
+    MIB,
+    OPTIONS,
+    Address,
+    Option,
+    Settings,
+    initial_members,
+    peer_addresses,
+)
 
 DEFAULT_FILE: Final = "raftq.toml"
 CONFIG_FLAG: Final = "--config"
@@ -148,10 +158,42 @@ def _check_together(settings: Settings, origins: Mapping[str, str]) -> None:
                 f"{_where(name, origins)}: {address} can be reached from other machines, and nothing"
                 " protects this node; listen on 127.0.0.1, or say --insecure if the network is trusted"
             )
-    if settings.http == settings.text and settings.http.port:
+    listening: dict[Address, str] = {}
+    for name in ("http", "text", "peer"):
+        address = getattr(settings, name)
+        if address.port and address in listening:
+            raise _usage(
+                f"{_where(name, origins)}: {address} is what --{listening[address]} listens on already"
+            )
+        listening[address] = name
+    _check_peers(settings, origins)
+
+
+def _check_peers(settings: Settings, origins: Mapping[str, str]) -> None:
+    files = (settings.peer_cert, settings.peer_key, settings.peer_ca)
+    if any(files) and not all(files):
+        raise _usage("--peer-cert, --peer-key and --peer-ca belong together: give all three")
+    if not (settings.peer.is_loopback or all(files) or settings.insecure):
         raise _usage(
-            f"{_where('text', origins)}: {settings.text} is what --http listens on already"
+            f"{_where('peer', origins)}: {settings.peer} can be reached from other machines: give"
+            " --peer-cert, --peer-key and --peer-ca, or say --insecure if the network is trusted"
         )
+    if settings.initial_cluster and settings.join:
+        raise _usage(
+            "--initial-cluster makes a new cluster and --join enters one: give one of them"
+        )
+    for name, read, shape in (
+        ("peer_advertise", peer_addresses, "HOST:PORT"),
+        ("join", peer_addresses, "HOST:PORT, or several with commas between them"),
+        ("initial_cluster", initial_members, "ID=HOST:PORT,... with each id and address once"),
+    ):
+        try:
+            read(getattr(settings, name))
+        except ValueError:
+            text = getattr(settings, name)
+            raise _usage(f"{_where(name, origins)}: {text!r} is not {shape}") from None
+    if settings.backend != "raft" and (settings.initial_cluster or settings.join):
+        raise _usage("--initial-cluster and --join need --backend raft")
 
 
 def _where(name: str, origins: Mapping[str, str]) -> str:

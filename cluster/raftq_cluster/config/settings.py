@@ -5,6 +5,7 @@ the key ``data-dir`` of ``raftq.toml``. Knows nothing of where a value came from
 what is done with it (``node``). Source: docs/operations.md.
 """
 
+import re
 from ipaddress import ip_address
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self, get_args, get_origin
 
@@ -55,6 +56,36 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+NODE_ID: Final = "[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
+
+
+def peer_addresses(text: str) -> tuple[str, ...]:
+    """Read ``HOST:PORT,...``; "" is none.
+
+    Raises:
+        ValueError: it is not that.
+    """
+    words = [word.strip() for word in text.split(",")] if text else []
+    addresses = [Address.parse(word) for word in words]
+    if not all(address.port for address in addresses):
+        raise ValueError(text)
+    return tuple(str(address) for address in addresses)
+
+
+def initial_members(text: str) -> dict[str, str]:
+    """Read ``ID=HOST:PORT,...`` as id -> ``HOST:PORT``; "" is none.
+
+    Raises:
+        ValueError: it is not that, or an id or an address is there twice.
+    """
+    pairs = [word.strip().partition("=") for word in text.split(",")] if text else []
+    members = {name: str(Address.parse(address)) for name, _, address in pairs}
+    is_each_named = all(re.fullmatch(NODE_ID, name) for name in members)
+    if not is_each_named or len(set(members.values())) != len(pairs):
+        raise ValueError(text)
+    return members
+
+
 _Listen = Annotated[Address, Meta(extra={"metavar": "HOST:PORT"})]
 
 
@@ -68,10 +99,44 @@ class Settings(Struct, frozen=True, kw_only=True):
     text: Annotated[_Listen, Meta(description="listen for the text protocol")] = Address(
         "127.0.0.1", 7979
     )
+    peer: Annotated[_Listen, Meta(description="listen for the other nodes")] = Address(
+        "127.0.0.1", 7678
+    )
+    peer_advertise: Annotated[
+        str,
+        Meta(
+            description="where the other nodes reach this one, if it is not where it listens",
+            extra={"metavar": "HOST:PORT"},
+        ),
+    ] = ""
+    initial_cluster: Annotated[
+        str,
+        Meta(
+            description="all nodes of a new cluster, the same on each; ignored once it has formed",
+            extra={"metavar": "ID=HOST:PORT,..."},
+        ),
+    ] = ""
+    join: Annotated[
+        str,
+        Meta(
+            description="peer addresses of members of the cluster to join; ignored once joined",
+            extra={"metavar": "HOST:PORT,..."},
+        ),
+    ] = ""
+    peer_cert: Annotated[
+        str, Meta(description="certificate of this node for peers (PEM)", extra={"metavar": "FILE"})
+    ] = ""
+    peer_key: Annotated[
+        str, Meta(description="key of that certificate (PEM)", extra={"metavar": "FILE"})
+    ] = ""
+    peer_ca: Annotated[
+        str,
+        Meta(description="authority that signs all nodes (PEM)", extra={"metavar": "FILE"}),
+    ] = ""
     node_id: Annotated[
         str,
         Meta(
-            pattern="^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$",
+            pattern=f"^({NODE_ID})?$",
             description="name of this node; kept in the data directory at first start",
             extra={"metavar": "NAME"},
         ),

@@ -219,7 +219,7 @@ class Engine:
         Tells whether everything that was submitted has been answered.
         """
         self._is_draining = True
-        heir = self._best_heir() if self._consensus.is_leader else ""
+        heir = self.best_heir() if self._consensus.is_leader else ""
         if heir:
             self.transfer(heir)
         if self._is_drained() or self._stopped:
@@ -320,7 +320,12 @@ class Engine:
         self._is_heir_told = False
         self._wake()
 
-    def _best_heir(self) -> str:
+    @property
+    def is_transferring(self) -> bool:
+        """Whether a transfer is under way."""
+        return bool(self._heir)
+
+    def best_heir(self) -> str:
         """The live voter whose log goes furthest, "" if there is none."""
         consensus = self._consensus
         live = [voter for voter in consensus.voters if consensus.is_live(voter)]

@@ -8,23 +8,30 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Final, NamedTuple
 
 from raftq_cluster.backends.raft import core_pysyncobj, peer_api
+from raftq_cluster.backends.raft.calls import Calls
 from raftq_cluster.backends.raft.commands import Member
 from raftq_cluster.backends.raft.core_api import Timing
 from raftq_cluster.backends.raft.disk import StoreDisk
 from raftq_cluster.backends.raft.engine import Engine, StoppedError
+from raftq_cluster.backends.raft.formation import Alone, Plan, check_plan, is_removed, removed
 from raftq_cluster.backends.raft.log_clock import LogClock
+from raftq_cluster.backends.raft.membership import acquaintances, why_not_admit
 from raftq_cluster.backends.raft.nobody import Nobody
 from raftq_cluster.backends.raft.peer_api import Network
 from raftq_cluster.backends.raft.peering import Peering
+from raftq_cluster.backends.raft.questions import Who, decode_answer, encode
+from raftq_cluster.backends.raft.reception import Reception
 from raftq_cluster.backends.raft.recovery import Recovered, recover
 from raftq_cluster.backends.raft.selftest import verify
+from raftq_cluster.backends.raft.settling import Settling, first_members
+from raftq_cluster.backends.raft.steward import Steward
 from raftq_cluster.backends.raft.storage.data_dir import DataDir, Identity
 from raftq_cluster.backends.raft.storage.errors import StorageError
 from raftq_cluster.backends.raft.storage.files import DiskFiles, Files
@@ -42,7 +49,9 @@ LEADER_WAIT_S: Final = 3.0
 # What was submitted is finished in this time when the node stops, or its outcome is unknown.
 DRAIN_S: Final = 10.0
 UPKEEP_S: Final = 1.0
-_ID_BITS: Final = 32  # of made-up ids: eight hexadecimal digits
+# After so many seconds without a leader a node asks whether it was removed.
+REMOVAL_S: Final = 3
+ASK_S: Final = 2.0
 
 
 def thread_runner() -> Runner:
@@ -67,16 +76,9 @@ class Outside:
     monotonic: Callable[[], float] = time.monotonic
     timing: Timing = field(default_factory=Timing)
     network: Network = field(default_factory=Nobody)
-    formed: "Formed | None" = None
+    plan: Plan = Alone()  # noqa: RUF009 - an immutable tuple
     bounds: Bounds = Bounds()  # noqa: RUF009 - an immutable tuple
     segment_bytes: int = SEGMENT_BYTES
-
-
-class Formed(NamedTuple):
-    """A cluster that is given, and need not be formed."""
-
-    cluster_id: str
-    members: tuple[Member, ...]
 
 
 class _NoSnapshots:
@@ -104,7 +106,9 @@ class Running:
     ``replica`` and ``engine`` may be asked after ``close`` too: they stand still then.
     """
 
-    def __init__(self, files: _Files, outside: Outside, on_fatal: Callable[[str], None]) -> None:
+    def __init__(
+        self, files: _Files, outside: Outside, peering: Peering, on_fatal: Callable[[str], None]
+    ) -> None:
         self.identity = files.identity
         self.replica = files.recovered.replica
         self.disk_free_bytes = sys.maxsize  # as of the last second
@@ -121,7 +125,7 @@ class Running:
         )
         disk = StoreDisk(files.store, self._runner)
         self._network = outside.network
-        self._peering = Peering()
+        self._peering = peering
         self.engine = Engine(
             files.identity.node_id,
             disk,
@@ -131,6 +135,13 @@ class Running:
             outside.network,
             _NoSnapshots(),
         )
+        self._calls = Calls(self.engine)
+        me = Member(
+            self.identity.node_id, outside.network.address, voter=True, birth=self.identity.birth
+        )
+        self.steward = Steward(self.engine, self._calls, me, outside.monotonic)
+        self._reception = Reception(self.identity, self.engine, self.steward)
+        self._silent_s = 0  # seconds without a leader
         self._upkeep = Upkeep(
             files.store,
             self.replica,
@@ -139,7 +150,7 @@ class Running:
             bounds=outside.bounds,
             in_thread=outside.in_thread,
         )
-        self._failure = ""
+        self._asking: asyncio.Task[None] | None = None
         self._is_started = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -155,13 +166,12 @@ class Running:
         tables = (core_pysyncobj.OVERRIDES, core_pysyncobj.METHODS, core_pysyncobj.FIELDS)
         names = [name for table in tables for name in table.values()]
         verify(core_pysyncobj.installed_library(), names, core_pysyncobj.GLOBALS)
+        peering = Peering()
         try:
-            files: _Files = await outside.in_thread(
-                lambda: _open_files(directory, node_id, outside)
-            )
+            files = await _open_files(directory, node_id, outside, peering)
         except StorageError as error:
             raise StartError(str(error)) from error
-        running = cls(files, outside, on_fatal)
+        running = cls(files, outside, peering, on_fatal)
         try:
             await running._serve()
         except BaseException:
@@ -171,9 +181,10 @@ class Running:
 
     async def _serve(self) -> None:
         peering = self._peering
-        peering.me = peer_api.Identity(self.identity.cluster_id, self.identity.node_id, "")
-        peering.why_not, peering.engine = self._why_not, self.engine
-        await self._network.start(peering)
+        me = self.identity
+        peering.me = peer_api.Identity(me.cluster_id, me.node_id, me.birth)
+        peering.why_not, peering.answer = self._why_not, self._reception.answer
+        peering.engine = self.engine
         self.engine.start()
         self._each_second()
         try:
@@ -194,6 +205,10 @@ class Running:
         self.engine.stop("the node has stopped" if is_drained else "the node had to stop")
         if self._timer is not None:
             self._timer.cancel()
+        if self._asking is not None:
+            self._asking.cancel()
+        self.steward.close()
+        self._calls.close()
         await self._upkeep.close()
         await self._network.stop()
         self._runner.close()
@@ -210,8 +225,13 @@ class Running:
         """Connect to the members in force."""
         me = self.identity.node_id
         self._network.set_peers(
-            {item.id: item.peer for item in self.engine.members if item.id != me and item.peer}
+            {item.id: item.peer for item in self._acquaintances() if item.id != me and item.peer}
         )
+
+    def _acquaintances(self) -> tuple[Member, ...]:
+        first = first_members(self.identity)
+        engine = self.engine
+        return acquaintances(engine.members, engine.config_index, first, self.identity.first_index)
 
     def failed(self, sentence: str) -> None:
         """Tell whoever runs the node; a node that is still starting tells by its StartError."""
@@ -219,46 +239,70 @@ class Running:
             self._on_fatal(sentence)
 
     def _why_not(self, peer: peer_api.Identity) -> str:
-        if peer.cluster_id != self.identity.cluster_id:
-            return f"this node belongs to cluster {self.identity.cluster_id}"
-        return ""
+        return why_not_admit(self.identity.cluster_id, self._acquaintances(), peer)
 
     def _each_second(self) -> None:
         self._upkeep.each_second()
+        self.steward.tick()
+        self._look_for_removal()
         try:
             self.disk_free_bytes = self._free_bytes(self._files.data_dir.path)
         except StorageError as error:
             _log.warning("the free space is not known: %s", error)
         self._timer = asyncio.get_running_loop().call_later(UPKEEP_S, self._each_second)
 
+    def _look_for_removal(self) -> None:
+        """A node that hears of no leader for long may have been removed: ask the others."""
+        is_lonely = not self.engine.consensus.leader and self._has_others()
+        self._silent_s = self._silent_s + 1 if is_lonely else 0
+        if self._silent_s >= REMOVAL_S and self._asking is None:
+            self._silent_s = 0
+            self._asking = asyncio.create_task(self._ask_for_removal(), name="raft removal")
 
-def _open_files(directory: Path, node_id: str, outside: Outside) -> _Files:
-    """Open and load everything; blocks. On an error, everything is given back."""
-    with ExitStack() as opened:
-        data_dir = DataDir.open(outside.files, directory)
+    async def _ask_for_removal(self) -> None:
+        me, engine = self.identity, self.engine
+        try:
+            for member in self._acquaintances():
+                if member.id == me.node_id or not member.peer:
+                    continue
+                try:
+                    data = await self._network.ask(member.peer, encode(Who()), timeout_s=ASK_S)
+                    answer = decode_answer(data)
+                except (peer_api.AskError, peer_api.PeerError):
+                    continue
+                if is_removed(answer, me, engine.config_index):
+                    engine.fail(removed(me.node_id, me.cluster_id))
+                    return
+        finally:
+            self._asking = None
+
+
+async def _open_files(directory: Path, node_id: str, outside: Outside, peering: Peering) -> _Files:
+    """Listen, find out who we are, open and load everything. On an error, all is given back."""
+    async with AsyncExitStack() as opened:
+        data_dir = await outside.in_thread(lambda: DataDir.open(outside.files, directory))
         opened.callback(data_dir.close)
-        formed = outside.formed
-        identity = _identity(data_dir.identity, node_id, outside)
-        data_dir.establish(identity)
+        # Before the directory gets an identity: a taken port leaves nothing behind.
+        await outside.network.start(peering)
+        opened.push_async_callback(outside.network.stop)
+        settling = Settling(
+            data_dir, outside.plan, node_id, outside.network, peering, outside.random,
+            outside.in_thread,
+        )  # fmt: skip
+        identity = await settling.settle()
+        files: _Files = await outside.in_thread(lambda: _load(data_dir, identity, outside))
+        opened.pop_all()
+    return files
+
+
+def _load(data_dir: DataDir, identity: Identity, outside: Outside) -> _Files:
+    """Open the store and load the state. Blocks."""
+    with ExitStack() as opened:
         store = Store.open(
-            outside.files, directory, identity.seed, segment_bytes=outside.segment_bytes
+            outside.files, data_dir.path, identity.seed, segment_bytes=outside.segment_bytes
         )
         opened.callback(store.close)
-        alone = (Member(identity.node_id, "", voter=True),)
-        recovered = recover(store, formed.members if formed else alone)
+        recovered = recover(store, first_members(identity))
+        check_plan(outside.plan, identity.node_id, recovered.members)
         opened.pop_all()
     return _Files(data_dir, identity, store, recovered)
-
-
-def _identity(kept: Identity | None, node_id: str, outside: Outside) -> Identity:
-    """The identity that a directory must have, or gets."""
-    random = outside.random
-    if kept is None:
-        # A made-up name is never used twice: a node with an empty disk under an old name could
-        # vote against what it has promised.
-        made_up = f"n{random.getrandbits(_ID_BITS):08x}"
-        cluster_id = f"{random.getrandbits(2 * _ID_BITS):016x}"
-        if outside.formed is not None:
-            cluster_id = outside.formed.cluster_id
-        return Identity(cluster_id=cluster_id, node_id=node_id or made_up)
-    return Identity(cluster_id=kept.cluster_id, node_id=node_id or kept.node_id)
