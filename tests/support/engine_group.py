@@ -261,7 +261,7 @@ class EngineGroup:
         while self.seconds < until_s - 1e-9:
             self.seconds = min(until_s, self.seconds + step_s)
             for node in self.nodes.values():
-                node.engine.on_received()
+                node.engine._wake()
             await self.settle()
 
     async def until(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:

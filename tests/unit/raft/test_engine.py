@@ -229,7 +229,7 @@ async def test_what_no_leader_took_in_its_time_was_certainly_not_done():
     await node.turn()
     assert told.calls == []
     node.late_s = WAIT_S + 1
-    node.engine.on_received()
+    node.engine._wake()
     await node.turn()
     assert told.outcomes[0].code == "unavailable"
     node.engine.stop("the test is over")
@@ -240,7 +240,7 @@ async def test_what_was_appended_and_not_committed_in_its_time_is_unknown(node):
     told = node.submit(put("a"))
     await node.turn()
     node.late_s = WAIT_S + 1
-    node.engine.on_received()
+    node.engine._wake()
     await node.turn()
     assert told.outcomes[0].code == "outcome_unknown"
 

@@ -110,7 +110,7 @@ async def test_a_follower_acknowledges_only_what_its_sync_covered(three):
 
 
 async def test_a_late_heartbeat_truncates_nothing(three):
-    old = Append(1, 1, 0, 0, 1, 1, ())
+    old = Append(1, 1, 0, 0, 1, 1, True, ())
     told = [three.submit("n1", put(f"{i}")) for i in range(5)]
     await three.settle()
     before = three["n2"].commands
@@ -473,7 +473,7 @@ async def test_a_snapshot_chunk_commits_nothing(three):
     await three.settle()
     before = three["n1"].replica.index
     term = three["n1"].engine.core.term + 1
-    three.inject("n2", "n1", Append(term, 1, 0, 0, 0, 0, ()))
+    three.inject("n2", "n1", Append(term, 1, 0, 0, 0, 0, True, ()))
     three.inject("n2", "n1", SnapshotChunk(term, 100, term, 1_000, 0, b"x"))
     await three.settle()
     assert three["n1"].replica.index == before
@@ -486,7 +486,7 @@ async def test_a_heartbeat_of_a_later_term_commits_nothing_that_it_does_not_veri
     await three.settle()
     before = three["n1"].replica.index
     term = three["n1"].engine.core.term + 1
-    three.inject("n2", "n1", Append(term, 1, 0, 10**6, 1, 1, ()))
+    three.inject("n2", "n1", Append(term, 1, 0, 10**6, 1, 1, True, ()))
     await three.settle()
     assert three["n1"].replica.index == before
     assert lost.calls == []

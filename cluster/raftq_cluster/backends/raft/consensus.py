@@ -75,6 +75,9 @@ class Consensus:
         self._up: set[str] = set()
         self._leading_term = 0  # of the leadership that the tables are about; 0: none
         self._is_heartbeat_due = False
+        self._counted = (-1, -1)  # (durable index, acknowledgements) when commits were counted last
+        self._acks = 0
+        self.has_news = False  # an answer of a peer has something for a round to do
         self._sees_leader_s = -float("inf")  # when the leader of this term was heard last
         # --- as a follower of the leader of ``_following_term``
         self._following_term = 0
@@ -150,9 +153,13 @@ class Consensus:
     # --- the round ----------------------------------------------------------------------------
 
     def tick(self) -> None:
-        """Elections, commits, step-down."""
-        self.core.raise_commit(self._commit)
-        self.core.tick()
+        """Elections, commits, step-down. The core is asked only when it may have something to do."""
+        core = self.core
+        core.raise_commit(self._commit)
+        counted = (self._log.durable_index, self._acks)
+        if core.due_in_s() <= 0 or (self._leading_term and counted != self._counted):
+            self._counted = counted
+            core.tick()
         self.note_leadership()
 
     def finish_election(self) -> None:
@@ -195,9 +202,16 @@ class Consensus:
         if reads.is_waiting and core.commit_index >= core.noop_index:
             reads.begin_round(core.commit_index)
         self.replication.push(
-            core.term, core.commit_index, reads.round, is_heartbeat=self._is_heartbeat_due
+            core.term,
+            core.commit_index,
+            reads.round,
+            self._monotonic(),
+            is_heartbeat=self._is_heartbeat_due,
         )
         self._is_heartbeat_due = False
+        self._counted = (-1, -1)  # (durable index, acknowledgements) when commits were counted last
+        self._acks = 0
+        self.has_news = False  # an answer of a peer has something for a round to do
         self.confirm_reads()
 
     def confirm_reads(self) -> None:
@@ -301,14 +315,17 @@ class Consensus:
     def _answer(self, leader: str, append: Append, verified: int, next_index: int) -> None:
         self._verified = max(self._verified, verified)
         is_waiting = self._verified > self._log.durable_index
-        if append.round > self._heard_round or (is_waiting and not append.rows):
+        if append.round > self._heard_round or (
+            is_waiting and append.wants_ack and not append.rows
+        ):
             # A read, or a sign of life, does not wait for a disk.
             self._heard_round = append.round
             self._send(leader, Heard(append.term, append.round))
         if next_index:
             self._send(leader, Refuse(append.term, append.epoch, append.round, next_index))
         else:
-            self._append, self._is_owed = append, True
+            self._append = append
+            self._is_owed = self._is_owed or append.wants_ack
 
     def _on_ack(self, peer: str, ack: Ack) -> None:
         if not self._is_answer(peer, ack.term):
@@ -318,6 +335,12 @@ class Consensus:
         self._note_round(peer, ack.round)
         self.replication.on_ack(peer, ack.epoch, ack.match)
         self.core.receive_ack(peer, ack.match)
+        self._acks += 1
+        progress = self.replication.of(peer)
+        assert progress is not None
+        is_for_commit = ack.match > self.core.commit_index
+        if is_for_commit or progress.next <= self._log.last_index or self.reads.is_waiting:
+            self.has_news = True
 
     def _on_refuse(self, peer: str, refuse: Refuse) -> None:
         if self._is_answer(peer, refuse.term):

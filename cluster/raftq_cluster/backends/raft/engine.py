@@ -21,7 +21,7 @@ from raftq_cluster.backends.raft.core_api import Log
 from raftq_cluster.backends.raft.core_pysyncobj import RaftCore
 from raftq_cluster.backends.raft.forwarding import Forwarding
 from raftq_cluster.backends.raft.member_log import MemberLog
-from raftq_cluster.backends.raft.messages import Message, TimeoutNow, decode, encode
+from raftq_cluster.backends.raft.messages import Ack, Message, TimeoutNow, decode, encode
 from raftq_cluster.backends.raft.peer_api import Network, PeerError
 from raftq_cluster.backends.raft.proposals import Segment
 from raftq_cluster.backends.raft.replica import Replica, ReplicaError
@@ -121,6 +121,7 @@ class Engine:
         self._is_draining = False
         self._is_syncing = False
         self._is_woken = False
+        self._has_news = False  # messages have come for which a round is due
         self._stopped = ""  # why, once it is
         self._is_full = False
         self._heir = ""  # who is to lead next, while a transfer is under way
@@ -360,13 +361,19 @@ class Engine:
         if self._stopped:
             return
         message = decode(frame)
-        handler = self._handlers.get(type(message))
-        if handler is not None:
-            self._guard(lambda: handler(peer, message))
+        kind = type(message)
+        handler = self._handlers.get(kind)
+        if handler is None:
+            return
+        self._guard(lambda: handler(peer, message))
+        if kind is not Ack or self._consensus.has_news or self._heir:
+            self._has_news = True
 
     def on_received(self) -> None:
-        """Run a round: messages have come."""
-        self._wake()
+        """Run a round if messages have come that ask for one."""
+        if self._has_news:
+            self._has_news = self._consensus.has_news = False
+            self._wake()
 
     def on_up(self, peer: str) -> None:
         """A connection to a peer is new."""
@@ -433,7 +440,8 @@ class Engine:
         delay_s = max(TICK_MIN_S, self._core.due_in_s())
         if self._heir or self._consensus.reads.is_waiting or not self._forwarding.is_idle:
             delay_s = min(delay_s, TICK_WAITING_S)
-        due_s = self._loop.time() + delay_s
+        notice_s = self._consensus.replication.notice_due_s - self._monotonic()
+        due_s = self._loop.time() + min(delay_s, max(notice_s, 0.001))
         if self._timer is not None:
             if self._timer_s <= due_s:
                 return
@@ -489,10 +497,13 @@ class Engine:
         entry = encode_entry(now_ms, seed, [segment.data for segment in segments])
         command = sent_command([segment.origin for segment in segments], entry)
         try:
-            self._member_log.append(self._core.term, command)
+            index = self._member_log.append(self._core.term, command)
         except StorageFullError as error:
             self._note_full(error)
             self._forwarding.refuse(segments, "store_full", f"the disk is full: {error}")
+        else:
+            for peer in self._forwarding.senders_of(segments):
+                self._consensus.replication.await_commit(peer, index)
 
     def _apply(self) -> bool:
         """Apply for up to ``APPLY_S``; the rest has its turn in the next round."""

@@ -173,6 +173,10 @@ class Forwarding:
             answer = ForwardRefused(term, process, tuple(refused), code, detail)
             self._send(self._peer_of[process], answer)
 
+    def senders_of(self, segments: Iterable[Segment]) -> set[str]:
+        """The nodes that answer for these, other than this one."""
+        return {self._peer_of[item.origin[0]] for item in segments if not item.is_own}
+
     def _tell_refused(self, numbers: Sequence[int], code: str, detail: str) -> None:
         outcome: Outcome
         outcome = Unfinished(code, detail) if code == UNAVAILABLE else Refused(code, detail)

@@ -51,6 +51,7 @@ class Append(NamedTuple):
     commit: int
     prev_index: int
     prev_term: int
+    wants_ack: bool  # not if it only tells of a commit or a round
     rows: tuple[LogRow, ...]
 
 
@@ -237,7 +238,7 @@ def _is(kind: type) -> Callable[[object], bool]:
 _Check: TypeAlias = Callable[[object], bool]
 _N: Final = _is_number
 _KINDS: Final[dict[int, tuple[type[Any], tuple[_Check, ...]]]] = {
-    1: (Append, (_N, _N, _N, _N, _N, _N, _is_rows)),
+    1: (Append, (_N, _N, _N, _N, _N, _N, _is(bool), _is_rows)),
     2: (Ack, (_N, _N, _N, _N)),
     3: (Refuse, (_N, _N, _N, _N)),
     4: (Heard, (_N, _N)),
