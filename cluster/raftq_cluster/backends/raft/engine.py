@@ -443,8 +443,8 @@ class Engine:
         notice_s = self._consensus.replication.notice_due_s - self._monotonic()
         due_s = self._loop.time() + min(delay_s, max(notice_s, 0.001))
         if self._timer is not None:
-            if self._timer_s <= due_s:
-                return
+            if self._timer_s <= due_s + TICK_MIN_S:
+                return  # it runs early enough, and then looks again
             self._timer.cancel()
         self._timer_s = due_s
         self._timer = self._loop.call_at(due_s, self._on_timer)

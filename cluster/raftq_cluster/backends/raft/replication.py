@@ -22,6 +22,7 @@ WINDOW_BYTES: Final = 8 << 20
 # A peer whose clients wait for an entry hears of its commit at once, the others with the next entries, or
 # after this: a frame by itself costs two nodes a wake-up. Far below what a waiting worker notices.
 NOTICE_S: Final = 0.005
+_NEVER_S: Final = float("inf")
 
 
 class Snapshots(Protocol):
@@ -85,7 +86,7 @@ class Replication:
         self._send = send
         self._snapshots = snapshots
         self._peers: dict[str, Progress] = {}
-        self.notice_due_s = float("inf")  # when some peer must be told of a commit
+        self.notice_due_s = _NEVER_S  # when some peer must be told of a commit
 
     def begin(self, peers: Iterable[str], up: Callable[[str], bool], now_s: float) -> None:
         """Start a leadership, whose no-op is in the log already."""
@@ -156,7 +157,7 @@ class Replication:
     ) -> None:
         """Send every peer what it lacks: entries, the commit index, a read round, a sign of life."""
         is_notice_due = now_s >= self.notice_due_s
-        self.notice_due_s = float("inf") if is_notice_due else self.notice_due_s
+        is_late = False  # whether somebody does not know of the commit yet
         for peer, progress in self._peers.items():
             if not progress.is_up:
                 continue
@@ -174,8 +175,12 @@ class Replication:
             if is_news or is_notice_due or progress.awaited > progress.sent_commit:
                 if round_ > progress.sent_round or commit > progress.sent_commit:
                     self._append(peer, progress, (term, commit, round_), (), wants_ack=False)
-            elif self.notice_due_s == float("inf"):
-                self.notice_due_s = now_s + NOTICE_S
+            else:
+                is_late = True
+        if not is_late:
+            self.notice_due_s = _NEVER_S
+        elif self.notice_due_s == _NEVER_S:
+            self.notice_due_s = now_s + NOTICE_S
 
     def _push(
         self, peer: str, progress: Progress, now: tuple[int, int, int], *, is_heartbeat: bool

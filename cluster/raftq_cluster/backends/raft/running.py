@@ -35,9 +35,10 @@ from raftq_cluster.backends.raft.steward import Steward
 from raftq_cluster.backends.raft.storage.data_dir import DataDir, Identity
 from raftq_cluster.backends.raft.storage.errors import StorageError
 from raftq_cluster.backends.raft.storage.files import DiskFiles, Files
+from raftq_cluster.backends.raft.storage.kernel_sync import kernel_or_thread
 from raftq_cluster.backends.raft.storage.segments import SEGMENT_BYTES
 from raftq_cluster.backends.raft.storage.store import Store
-from raftq_cluster.backends.raft.storage.syncer import Runner, ThreadRunner
+from raftq_cluster.backends.raft.storage.syncer import Runner
 from raftq_cluster.backends.raft.surroundings import Surroundings
 from raftq_cluster.backends.raft.upkeep import Bounds, InThread, Upkeep
 from raftq_cluster.config import StartError
@@ -54,9 +55,9 @@ REMOVAL_S: Final = 3
 ASK_S: Final = 2.0
 
 
-def thread_runner() -> Runner:
-    """The sync thread of the running loop."""
-    return ThreadRunner(asyncio.get_running_loop(), "raft-sync")
+def system_runner() -> Runner:
+    """What syncs for the running loop."""
+    return kernel_or_thread(asyncio.get_running_loop(), "raft-sync")
 
 
 def _random() -> Random:
@@ -69,7 +70,7 @@ class Outside:
     """What a node takes from outside: disk, threads, time, chance. Tests give others."""
 
     files: Files = field(default_factory=DiskFiles)
-    runner: Callable[[], Runner] = thread_runner
+    runner: Callable[[], Runner] = system_runner
     in_thread: InThread = asyncio.to_thread
     clock: LogClock = field(default_factory=LogClock)
     random: Random = field(default_factory=_random)

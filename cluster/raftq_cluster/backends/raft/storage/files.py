@@ -131,6 +131,10 @@ class DiskFile:
     def path(self) -> Path:
         return self._path
 
+    def fileno(self) -> int:
+        """The descriptor, -1 once it is closed."""
+        return self._fd
+
     def write(self, data: bytes, offset: int) -> None:
         try:
             written = os.pwrite(self._fd, data, offset)

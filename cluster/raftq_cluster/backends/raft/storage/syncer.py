@@ -29,8 +29,11 @@ Done: TypeAlias = Callable[[Exception | None], None]
 class Runner(Protocol):
     """Runs jobs one after the other, in the order of their submission."""
 
-    def submit(self, job: Job, done: Done) -> None:
-        """Run ``job``, then call ``done`` with None or what it raised, on the owner's thread."""
+    def submit(self, job: Job, done: Done, only_file: File | None = None) -> None:
+        """Run ``job``, then call ``done`` with None or what it raised, on the owner's thread.
+
+        ``only_file``: the job is one ``sync_data`` of this file, and nothing else.
+        """
         ...
 
     def close(self) -> None:
@@ -45,7 +48,8 @@ class InlineRunner:
         self._schedule = schedule
         self._jobs: deque[tuple[Job, Done]] = deque()
 
-    def submit(self, job: Job, done: Done) -> None:
+    def submit(self, job: Job, done: Done, only_file: File | None = None) -> None:
+        del only_file
         self._jobs.append((job, done))
         self._schedule(self._run)
 
@@ -90,7 +94,8 @@ class ThreadRunner:
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    def submit(self, job: Job, done: Done) -> None:
+    def submit(self, job: Job, done: Done, only_file: File | None = None) -> None:
+        del only_file
         self._jobs.put((job, done))
 
     def _work(self) -> None:
@@ -202,7 +207,8 @@ class Syncer:
             self._fail(error)
             return
         self._running = True
-        self._runner.submit(plan.run, lambda error: self._finish(plan, error))
+        only_file = plan.files[0] if len(plan.files) == 1 and not plan.directories else None
+        self._runner.submit(plan.run, lambda error: self._finish(plan, error), only_file)
 
     def _finish(self, plan: SyncPlan, error: Exception | None) -> None:
         self._running = False
