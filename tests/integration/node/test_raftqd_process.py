@@ -122,7 +122,7 @@ def refused(result: subprocess.CompletedProcess, code: int, words: str) -> None:
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("--peer", "127.0.0.1:7678"), "No such option '--peer'"),
+        (("--peers", "127.0.0.1:7678"), "No such option '--peers'"),
         (("--http", "7677"), "--http: '7677' is not HOST:PORT"),
         (("--text", "0.0.0.0:0"), "--text: 0.0.0.0:0 can be reached from other machines"),
         (("--backend", "postgres"), "--backend: 'postgres' is not raft or memory"),

@@ -62,12 +62,19 @@ def test_a_named_file_is_read_in_place_of_the_one_in_the_directory(tmp_path):
 def test_every_setting_can_be_given_as_flag_variable_and_key(tmp_path, option):
     samples = {"http": "[::1]:9", "text": "localhost:9", "backend": "memory", "insecure": "true"}
     samples |= {"log_level": "debug", "log_format": "json", "node_id": "n9", "data_dir": "d"}
+    samples |= {"peer": "[::1]:8", "peer_advertise": "h:1", "join": "h:1,h:2"}
+    samples |= {"initial_cluster": "a=h:1,b=h:2"}
+    samples |= dict.fromkeys(("peer_cert", "peer_key", "peer_ca"), "f")
     raw = samples.get(option.name, "2048")
     toml = raw if raw.isdigit() or raw == "true" else f'"{raw}"'
+    others = {}
+    if option.name.startswith("peer_") and option.name != "peer_advertise":
+        # These three stand together only.
+        others = {n: "f" for n in ("peer_cert", "peer_key", "peer_ca") if n != option.name}
     (tmp_path / "raftq.toml").write_text(f"{option.key} = {toml}\n")
-    from_file = loaded(tmp_path)
-    from_variable = loaded(tmp_path / "empty", env={option.variable: raw})
-    from_flag = loaded(tmp_path / "empty", **{option.name: raw})
+    from_file = loaded(tmp_path, **others)
+    from_variable = loaded(tmp_path / "empty", env={option.variable: raw}, **others)
+    from_flag = loaded(tmp_path / "empty", **{option.name: raw}, **others)
     assert from_file.settings == from_variable.settings == from_flag.settings != Settings()
     assert from_flag.origins[option.name] == option.flag
 
@@ -183,3 +190,26 @@ def test_a_misspelt_variable_is_warned_about_and_foreign_ones_are_not(tmp_path):
 def test_addresses_are_written_as_they_are_read():
     for text in ("127.0.0.1:1", "[::1]:0", "localhost:65535"):
         assert str(Address.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"peer": "0.0.0.0:7678"}, "--peer-cert, --peer-key and --peer-ca"),
+        ({"peer_cert": "c"}, "give all three"),
+        ({"join": "h:1", "initial_cluster": "a=h:1"}, "give one of them"),
+        ({"join": "nowhere"}, "--join: 'nowhere' is not HOST:PORT"),
+        ({"initial_cluster": "a=h:1,a=h:2"}, "with each id and address once"),
+        ({"initial_cluster": "a=h:1,b=h:1"}, "with each id and address once"),
+        ({"initial_cluster": "h:1"}, "--initial-cluster"),
+        ({"peer_advertise": "h"}, "--peer-advertise"),
+        ({"join": "h:1", "backend": "memory"}, "--backend raft"),
+        ({"peer": "127.0.0.1:7979"}, "is what --text listens on already"),
+    ],
+)
+def test_settings_of_a_cluster_that_make_no_sense_are_refused_in_one_sentence(
+    tmp_path, given, said
+):
+    with pytest.raises(StartError) as refused:
+        loaded(tmp_path, **given)
+    assert said in refused.value.sentence

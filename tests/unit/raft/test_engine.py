@@ -10,7 +10,8 @@ from tests.support.held_disk import HeldDisk
 from tests.support.raft_operations import Told, put
 
 from raftq_cluster.backends.raft.commands import Member
-from raftq_cluster.backends.raft.engine import Engine, StoppedError
+from raftq_cluster.backends.raft.engine import Engine
+from raftq_cluster.backends.raft.engine_api import StoppedError
 from raftq_cluster.backends.raft.log_clock import LogClock
 from raftq_cluster.backends.raft.nobody import Nobody
 from raftq_cluster.backends.raft.proposals import (

@@ -22,7 +22,7 @@ from raftq_cluster.backends.api import (
 )
 from raftq_cluster.backends.raft.commands import Member
 from raftq_cluster.backends.raft.core_api import FOLLOWER, LEADER
-from raftq_cluster.backends.raft.engine import StoppedError
+from raftq_cluster.backends.raft.engine_api import StoppedError
 from raftq_cluster.backends.raft.replica import UNAVAILABLE, tell
 from raftq_cluster.backends.raft.running import Outside, Running
 from raftq_cluster.backends.raft.segments import segments_of

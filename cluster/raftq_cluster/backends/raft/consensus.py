@@ -132,10 +132,10 @@ class Consensus:
         return self.voters == [self.me]
 
     def is_live(self, peer: str) -> bool:
-        """Whether a peer has answered this leader within an election timeout."""
+        """Whether a peer is connected and has answered this leader within an election timeout."""
         progress = self.replication.of(peer)
         since_s = self._monotonic() - self._timing.election_min_s
-        return progress is not None and progress.heard_s >= since_s
+        return progress is not None and progress.is_up and progress.heard_s >= since_s
 
     def lives(self) -> bool:
         """Whether a leader lives: for a follower, heard of lately; for a leader, heard by a majority."""
@@ -149,6 +149,11 @@ class Consensus:
         """Up to where a peer's log is known to equal this leader's, on its disk."""
         progress = self.replication.of(peer)
         return 0 if progress is None else progress.match
+
+    def best_heir(self) -> str:
+        """The live voter whose log goes furthest, "" if there is none."""
+        live = [voter for voter in self.voters if self.is_live(voter)]
+        return max(live, key=self.match_of, default="")
 
     # --- the round ----------------------------------------------------------------------------
 

@@ -13,21 +13,27 @@ at once, when it fills an entry). Knows nothing of what operations mean, nor of 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from raftq_cluster.backends.raft.commands import CONFIG, Member, encode_members, sent_command
 from raftq_cluster.backends.raft.consensus import Consensus
-from raftq_cluster.backends.raft.core_api import Log
 from raftq_cluster.backends.raft.core_pysyncobj import RaftCore
+from raftq_cluster.backends.raft.engine_api import (
+    Disk,
+    MembersRefusedError,
+    Owner,
+    StoppedError,
+)
 from raftq_cluster.backends.raft.forwarding import Forwarding
 from raftq_cluster.backends.raft.member_log import MemberLog
-from raftq_cluster.backends.raft.messages import Ack, Message, TimeoutNow, decode, encode
+from raftq_cluster.backends.raft.messages import Ack, Message, decode, encode
 from raftq_cluster.backends.raft.peer_api import Network, PeerError
 from raftq_cluster.backends.raft.proposals import Segment
 from raftq_cluster.backends.raft.replica import Replica, ReplicaError
 from raftq_cluster.backends.raft.replication import Snapshots
 from raftq_cluster.backends.raft.storage.errors import StorageError, StorageFullError
 from raftq_cluster.backends.raft.surroundings import Surroundings
+from raftq_cluster.backends.raft.transfer import Transfer
 from raftq_cluster.codec.entries import encode_entry
 from raftq_cluster.core.machine import Machine
 
@@ -42,56 +48,6 @@ APPLY_S: Final = 0.002
 # Entries appended and not yet applied: beyond, applying is the bottleneck and appending would only
 # make operations wait in the log.
 ENTRIES_AHEAD_MAX: Final = 16
-# A transfer of leadership that has not happened after so long is given up.
-TRANSFER_S: Final = 1.0
-
-
-class Disk(Log, Protocol):
-    """The log and the vote, and how they get on disk."""
-
-    @property
-    def is_dirty(self) -> bool:
-        """Whether there is something to sync. Asked only while no sync runs."""
-        ...
-
-    def begin_sync(self, done: Callable[[Exception | None], None]) -> None:
-        """Sync what was written so far, in another thread; then ``done`` is called by the loop.
-
-        When it is called without an error, ``durable_index`` has moved. One at a time.
-
-        Raises:
-            StorageFullError: it could not be written; try again when there may be space.
-            StorageFailedError: the disk has failed.
-        """
-        ...
-
-    def reset_to(self, index: int, term: int) -> None:
-        """Empty the log; it goes on behind ``(index, term)``, which a durable snapshot holds."""
-        ...
-
-
-class StoppedError(Exception):
-    """The engine does not run (any more). The message says why."""
-
-
-class MembersRefusedError(Exception):
-    """The members cannot be changed now. The message says why; nothing has changed."""
-
-
-class Owner(Protocol):
-    """Who started the engine."""
-
-    def applied(self) -> None:
-        """Entries were applied in this round."""
-        ...
-
-    def members_changed(self) -> None:
-        """The members in force have changed."""
-        ...
-
-    def failed(self, sentence: str) -> None:
-        """The node must stop. Called once, after everyone who waited has been told."""
-        ...
 
 
 class Engine:
@@ -124,9 +80,6 @@ class Engine:
         self._has_news = False  # messages have come for which a round is due
         self._stopped = ""  # why, once it is
         self._is_full = False
-        self._heir = ""  # who is to lead next, while a transfer is under way
-        self._heir_until_s = 0.0
-        self._is_heir_told = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = 0.0
         self._loop = asyncio.get_running_loop()
@@ -138,6 +91,9 @@ class Engine:
             replica,
             self.send,
             self._monotonic,
+        )
+        self._transfer = Transfer(
+            self._consensus, self._member_log, self.send, surroundings.monotonic
         )
         self._core = self._consensus.core
         self._core.resume_at(replica.index)
@@ -220,7 +176,7 @@ class Engine:
         Tells whether everything that was submitted has been answered.
         """
         self._is_draining = True
-        heir = self.best_heir() if self._consensus.is_leader else ""
+        heir = self._consensus.best_heir() if self._consensus.is_leader else ""
         if heir:
             self.transfer(heir)
         if self._is_drained() or self._stopped:
@@ -234,7 +190,7 @@ class Engine:
         return not self._stopped
 
     def _is_drained(self) -> bool:
-        return self._forwarding.is_idle and not self._heir
+        return self._forwarding.is_idle and not self._transfer.heir
 
     def stop(self, reason: str) -> None:
         """Stop for good, and tell everyone who waits. Idempotent."""
@@ -298,7 +254,7 @@ class Engine:
         Raises:
             MembersRefusedError: this node does not lead, or the last change is not committed.
         """
-        if not self.is_leader or self._heir or self._stopped:
+        if not self.is_leader or self._transfer.heir or self._stopped:
             raise MembersRefusedError("this node does not lead")
         if self.config_index > self._core.commit_index:
             raise MembersRefusedError("another change of the members is under way")
@@ -316,21 +272,19 @@ class Engine:
 
         Nothing is appended meanwhile. Given up after ``TRANSFER_S``.
         """
-        self._heir = heir
-        self._heir_until_s = self._monotonic() + TRANSFER_S
-        self._is_heir_told = False
+        self._transfer.begin(heir)
         self._wake()
 
     @property
     def is_transferring(self) -> bool:
         """Whether a transfer is under way."""
-        return bool(self._heir)
+        return bool(self._transfer.heir)
 
-    def best_heir(self) -> str:
-        """The live voter whose log goes furthest, "" if there is none."""
-        consensus = self._consensus
-        live = [voter for voter in consensus.voters if consensus.is_live(voter)]
-        return max(live, key=consensus.match_of, default="")
+    def holds(self, index: int, term: int) -> bool:
+        """Whether the state or the log has this entry: a snapshot of it is no news."""
+        log = self._member_log
+        is_in_log = log.base_index <= index <= log.last_index and log.term_at(index) == term
+        return index <= self._core.commit_index or is_in_log
 
     def install(self, index: int, term: int, machine: Machine, members: tuple[Member, ...]) -> bool:
         """Go on from a snapshot, which is durable; False if it is not newer than what is here.
@@ -366,7 +320,7 @@ class Engine:
         if handler is None:
             return
         self._guard(lambda: handler(peer, message))
-        if kind is not Ack or self._consensus.has_news or self._heir:
+        if kind is not Ack or self._consensus.has_news or self._transfer.heir:
             self._has_news = True
 
     def on_received(self) -> None:
@@ -415,7 +369,7 @@ class Engine:
         consensus = self._consensus
         consensus.tick()
         self._forwarding.follow_leadership()
-        self._advance_transfer()
+        self._transfer.advance()
         self._propose()
         self._begin_sync()  # before sending and applying: the disk works meanwhile
         self._forwarding.send_round()
@@ -438,7 +392,7 @@ class Engine:
         if self._stopped:
             return
         delay_s = max(TICK_MIN_S, self._core.due_in_s())
-        if self._heir or self._consensus.reads.is_waiting or not self._forwarding.is_idle:
+        if self._transfer.heir or self._consensus.reads.is_waiting or not self._forwarding.is_idle:
             delay_s = min(delay_s, TICK_WAITING_S)
         notice_s = self._consensus.replication.notice_due_s - self._monotonic()
         due_s = self._loop.time() + min(delay_s, max(notice_s, 0.001))
@@ -466,23 +420,10 @@ class Engine:
             self._is_full = True
             _log.error("the disk is full: operations wait or are refused: %s", error)
 
-    def _advance_transfer(self) -> None:
-        """Tell the heir to stand for election once it has everything."""
-        if not self._heir:
-            return
-        consensus = self._consensus
-        if not consensus.is_leader or self._monotonic() > self._heir_until_s:
-            self._heir = ""
-            return
-        log = self._member_log
-        is_ready = consensus.match_of(self._heir) == log.last_index == log.durable_index
-        if is_ready and not self._is_heir_told:
-            self._is_heir_told = self.send(self._heir, TimeoutNow(self._core.term))
-
     def _propose(self) -> None:
         """Append what waits, unless an entry under way leaves time for more to arrive."""
         waiting, core = self._forwarding.queue, self._core
-        if not waiting or self._heir or not self._consensus.is_leader:
+        if not waiting or self._transfer.heir or not self._consensus.is_leader:
             return
         log = self._member_log
         while waiting and not self._stopped:

@@ -65,14 +65,17 @@ def _write_first(store: Store, members: tuple[Member, ...]) -> None:
 
 
 def _load(reader: SnapshotReader) -> Replica:
-    with _collector_off():
+    with collector_off():
         machine = restore(decode_chunk(chunk) for chunk in reader.chunks())
     return Replica(machine, reader.info.index, decode_members(reader.config))
 
 
 @contextmanager
-def _collector_off() -> Iterator[None]:
-    """Loading makes millions of objects and no garbage: collecting meanwhile triples its time."""
+def collector_off() -> Iterator[None]:
+    """Keep the garbage collector away while a state is loaded.
+
+    Loading makes millions of objects and no garbage: collecting meanwhile triples its time.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -19,10 +19,12 @@ from raftq_cluster.backends.raft.calls import Calls
 from raftq_cluster.backends.raft.commands import Member
 from raftq_cluster.backends.raft.core_api import Timing
 from raftq_cluster.backends.raft.disk import StoreDisk
-from raftq_cluster.backends.raft.engine import Engine, StoppedError
+from raftq_cluster.backends.raft.engine import Engine
+from raftq_cluster.backends.raft.engine_api import StoppedError
 from raftq_cluster.backends.raft.formation import Alone, Plan, check_plan, is_removed, removed
 from raftq_cluster.backends.raft.log_clock import LogClock
 from raftq_cluster.backends.raft.membership import acquaintances, why_not_admit
+from raftq_cluster.backends.raft.messages import Message, SnapshotAck
 from raftq_cluster.backends.raft.nobody import Nobody
 from raftq_cluster.backends.raft.peer_api import Network
 from raftq_cluster.backends.raft.peering import Peering
@@ -31,6 +33,8 @@ from raftq_cluster.backends.raft.reception import Reception
 from raftq_cluster.backends.raft.recovery import Recovered, recover
 from raftq_cluster.backends.raft.selftest import verify
 from raftq_cluster.backends.raft.settling import Settling, first_members
+from raftq_cluster.backends.raft.snapshot_receiving import SnapshotReceiver
+from raftq_cluster.backends.raft.snapshot_sending import SnapshotSender
 from raftq_cluster.backends.raft.steward import Steward
 from raftq_cluster.backends.raft.storage.data_dir import DataDir, Identity
 from raftq_cluster.backends.raft.storage.errors import StorageError
@@ -82,16 +86,6 @@ class Outside:
     segment_bytes: int = SEGMENT_BYTES
 
 
-class _NoSnapshots:
-    """Sends none."""
-
-    def begin_or_continue(self, peer: str, term: int) -> None:
-        """Send nothing."""
-
-    def forget(self, peer: str) -> None:
-        """Nothing is sent."""
-
-
 class _Files(NamedTuple):
     """What is open on disk."""
 
@@ -127,6 +121,11 @@ class Running:
         disk = StoreDisk(files.store, self._runner)
         self._network = outside.network
         self._peering = peering
+        self._sender = SnapshotSender(
+            files.store.snapshots,
+            self._send,
+            outside.monotonic,
+        )
         self.engine = Engine(
             files.identity.node_id,
             disk,
@@ -134,8 +133,9 @@ class Running:
             self,
             surroundings,
             outside.network,
-            _NoSnapshots(),
+            self._sender,
         )
+        self.engine.on(SnapshotAck, self._on_snapshot_ack)
         self._calls = Calls(self.engine)
         me = Member(
             self.identity.node_id, outside.network.address, voter=True, birth=self.identity.birth
@@ -150,6 +150,9 @@ class Running:
             last_bytes=files.recovered.snapshot_bytes,
             bounds=outside.bounds,
             in_thread=outside.in_thread,
+        )
+        self._receiver = SnapshotReceiver(
+            files.store.snapshots, self.engine, outside.in_thread, self._upkeep.note_installed
         )
         self._asking: asyncio.Task[None] | None = None
         self._is_started = False
@@ -210,11 +213,20 @@ class Running:
             self._asking.cancel()
         self.steward.close()
         self._calls.close()
+        await self._receiver.close()
+        self._sender.close()
         await self._upkeep.close()
         await self._network.stop()
         self._runner.close()
         await self._in_thread(self._files.store.close)
         self._files.data_dir.close()
+
+    def _send(self, peer: str, message: Message) -> bool:
+        return self.engine.send(peer, message)
+
+    def _on_snapshot_ack(self, peer: str, ack: SnapshotAck) -> None:
+        if self.engine.consensus.is_leader:
+            self._sender.on_ack(peer, ack, self.engine.consensus.term)
 
     # --- for the engine (Owner) ---------------------------------------------------------------
 

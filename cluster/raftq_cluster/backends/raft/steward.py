@@ -14,7 +14,8 @@ import msgspec
 from raftq_cluster.backends.raft import membership
 from raftq_cluster.backends.raft.calls import CallError, Calls
 from raftq_cluster.backends.raft.commands import Member
-from raftq_cluster.backends.raft.engine import Engine, MembersRefusedError
+from raftq_cluster.backends.raft.engine import Engine
+from raftq_cluster.backends.raft.engine_api import MembersRefusedError
 from raftq_cluster.backends.raft.membership import Add, Change, Correct, Promote, Refused, Remove
 
 _log: Final = logging.getLogger(__name__)
@@ -207,7 +208,7 @@ class Steward:
             return
         if heir and heir not in consensus.voters:
             raise CallError("member_not_found", f"node {heir} is not a voter of this cluster")
-        heir = heir or engine.best_heir()
+        heir = heir or consensus.best_heir()
         if not heir or not consensus.is_live(heir):
             raise CallError("unavailable", f"node {heir or 'nobody'} cannot take over now")
         engine.transfer(heir)

@@ -102,6 +102,11 @@ class Upkeep:
             if job is not None:
                 self._task = asyncio.create_task(self._guard(lambda: self._in_thread(job)))
 
+    def note_installed(self, index: int, size: int) -> None:
+        """A snapshot of another node has taken the place of state and log."""
+        self._note(index, size, self._value_bytes())
+        self._kept_bytes = 0
+
     async def close(self) -> None:
         """Finish; a snapshot that is being taken is given up at its next slice. Idempotent."""
         self._is_closing = True

@@ -13,7 +13,12 @@ from pathlib import Path
 from struct import Struct
 from typing import Final
 
-from raftq_cluster.backends.raft.storage.errors import CorruptError, ForeignError, StorageError
+from raftq_cluster.backends.raft.storage.errors import (
+    CorruptError,
+    ForeignError,
+    StorageError,
+    StorageFullError,
+)
 from raftq_cluster.backends.raft.storage.files import File, Files
 
 VERSION: Final = 1
@@ -187,6 +192,53 @@ class SnapshotReader:
         self._file.close()
 
 
+class ReceivedSnapshot:
+    """A snapshot that comes from another node, byte by byte. ``write`` belongs to the loop.
+
+    ``seal`` and ``publish`` block and may run in another thread, in this order, once all is written.
+    """
+
+    def __init__(self, files: Files, directory: Path, info: SnapshotInfo, size: int) -> None:
+        self.info = info
+        self.size = size
+        self._files = files
+        self._directory = directory
+        self._path = directory / (_name(info) + _TEMPORARY)
+        if self._path.name in files.names(directory):
+            files.unlink(self._path)
+        self._file = files.create(self._path)
+
+    def write(self, data: bytes, offset: int) -> None:
+        """Add bytes of the file. Syncs nothing.
+
+        Raises:
+            StorageFullError: ``abort`` it.
+            StorageFailedError: the disk has failed.
+        """
+        self._file.write(data, offset)
+
+    def seal(self) -> SnapshotReader:
+        """Put it on disk, and open it for being checked: its ``chunks`` are all to be read.
+
+        Raises:
+            CorruptError: it is none, or not the one that was announced.
+        """
+        self._file.sync()
+        return SnapshotReader(self._files.open(self._path), self.info)
+
+    def publish(self) -> None:
+        """Give it its name: from now on it is the newest. Only after all of it was checked."""
+        self._file.close()
+        self._files.rename(self._path, self._directory / _name(self.info))
+        self._files.sync_directory(self._directory)
+
+    def abort(self) -> None:
+        """Remove what has come. Changes nothing once the snapshot has its name."""
+        self._file.close()
+        if self._path.name in self._files.names(self._directory):
+            self._files.unlink(self._path)
+
+
 class SnapshotStore:
     """The snapshots of one directory, which must exist. Leftovers of a crash are removed at once."""
 
@@ -208,6 +260,17 @@ class SnapshotStore:
         if len(config) > CONFIG_BYTES_MAX:
             raise ValueError(f"a config of {len(config)} bytes passes {CONFIG_BYTES_MAX}")
         return SnapshotWriter(self._files, self._directory, SnapshotInfo(index, term), config)
+
+    def receive(self, info: SnapshotInfo, size: int) -> ReceivedSnapshot:
+        """Start to take a snapshot of ``size`` bytes from another node.
+
+        Raises:
+            StorageFullError: there is no space; nothing has changed.
+            StorageFailedError: the disk has failed.
+        """
+        if self._files.free_bytes(self._directory) < size:
+            raise StorageFullError(self._directory, f"{size} bytes of a snapshot have no room")
+        return ReceivedSnapshot(self._files, self._directory, info, size)
 
     def latest(self) -> SnapshotReader | None:
         """Open the newest snapshot, None if there is none. Close it afterwards.

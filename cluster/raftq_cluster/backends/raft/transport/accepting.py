@@ -1,7 +1,6 @@
 """Connections that others made to this node: who they are, then their frames or their question."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
 
@@ -18,8 +17,6 @@ from raftq_cluster.backends.raft.transport.hello import (
     read_hello,
 )
 from raftq_cluster.backends.raft.transport.tls import node_of
-
-_log: Final = logging.getLogger(__name__)
 
 HANDSHAKE_S: Final = 2.0
 QUESTION_BYTES_MAX: Final = 1 << 20
@@ -44,6 +41,10 @@ class Host(Protocol):
 
     def left(self, link: "AcceptedLink") -> None:
         """The connection is gone."""
+        ...
+
+    def complain(self, peer: str, reason: str) -> None:
+        """Log why a connection is closed; the same reason not again and again."""
         ...
 
 
@@ -80,9 +81,7 @@ class AcceptedLink(asyncio.Protocol):
                     return
                 self._take(frame)
         except PeerError as error:
-            _log.warning(
-                "a peer connection from %s is closed: %s", self.peer or self.address, error
-            )
+            self._host.complain(self.peer, f"a peer connection is closed: {error}")
             self.abort()
         if self.peer and not self.is_replaced:
             self._host.owner.on_received()
@@ -154,7 +153,7 @@ class AcceptedLink(asyncio.Protocol):
         try:
             answer = await self._host.owner.on_ask(self._hello.identity, question)
         except PeerError as error:
-            _log.warning("a question of %s is not answered: %s", self.address, error)
+            self._host.complain("", f"a question is not answered: {error}")
             self.abort()
         else:
             self._write(answer)
@@ -173,12 +172,6 @@ class AcceptedLink(asyncio.Protocol):
     def identity(self) -> Identity | None:
         """Who has said hello."""
         return None if self._hello is None else self._hello.identity
-
-    @property
-    def address(self) -> str:
-        """Where it comes from, for the log."""
-        name = self._transport.get_extra_info("peername") if self._transport else None
-        return f"{name[0]}:{name[1]}" if name else "nobody"
 
     def close(self) -> None:
         """Close once what was written is out."""

@@ -24,6 +24,7 @@ _log: Final = logging.getLogger(__name__)
 # Connections of which it is not known yet whose they are: beyond, the oldest must go.
 STRANGERS_MAX: Final = 64
 BACKLOG: Final = 128
+COMPLAINTS_MAX: Final = 1_000  # after so many different ones, each is logged once more
 _REASONS: Final = {
     errno.EADDRINUSE: "is taken by another process",
     errno.EADDRNOTAVAIL: "is not an address of this machine",
@@ -68,6 +69,7 @@ class PeerNetwork:
         self._taken: dict[Route, None] = {}
         self._dialler = Dialler(self._identity, lambda: self.address, self._client_context)
         self.uses_tls = tls is not None
+        self._complaints: set[tuple[str, str]] = set()  # that were logged
         self.refused = 0
         self.received_bytes = self.received_frames = 0
         self.sent_bytes = self.sent_frames = 0
@@ -234,6 +236,16 @@ class PeerNetwork:
             self.owner.on_down(link.peer)
             if self._callers.pop(link.peer, None):
                 self._follow()
+
+    def complain(self, peer: str, reason: str) -> None:
+        """Log why a connection is closed; whoever tries again and again is logged once."""
+        self.refused += 1
+        if (peer, reason) in self._complaints:
+            return
+        if len(self._complaints) >= COMPLAINTS_MAX:
+            self._complaints.clear()
+        self._complaints.add((peer, reason))
+        _log.warning("%s%s", f"node {peer}: " if peer else "", reason)
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,0 +1,131 @@
+"""Several RaftBackends in one loop, over real loopback connections and disks in memory.
+
+cluster = RaftCluster()
+await cluster.form(3)
+told = await cluster.do("n2", put("a"))
+await cluster.end("n1"); await cluster.start("n1")
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+
+from raftq_cluster.backends.raft.backend import RaftBackend
+from raftq_cluster.backends.raft.formation import Alone, Initial, Join, Plan
+from raftq_cluster.backends.raft.running import Outside
+from raftq_cluster.backends.raft.storage.syncer import InlineRunner, Job
+from raftq_cluster.backends.raft.transport.network import PeerNetwork
+from raftq_cluster.backends.raft.transport.tls import PeerTls
+from raftq_cluster.backends.raft.upkeep import Bounds
+from raftq_cluster.core.operations import Operation
+from raftq_cluster.core.outcomes import Outcome
+from raftq_cluster.core.queries import Digest
+from tests.support.raft_node import DIRECTORY, in_turn
+from tests.support.virtual_disk import VirtualDisk
+
+WAIT_S = 15.0
+
+
+def free_address() -> str:
+    """A loopback address that was free a moment ago."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{sock.getsockname()[1]}"
+
+
+class RaftCluster:
+    """Nodes by id. Small bounds, so that snapshots and compaction come soon."""
+
+    def __init__(self, *, snapshot_bytes: int = 1 << 20, entries_kept: int = 1_000) -> None:
+        self.addresses: dict[str, str] = {}
+        self.disks: dict[str, VirtualDisk] = {}
+        self.backends: dict[str, RaftBackend] = {}
+        self.fatal: dict[str, list[str]] = {}
+        self.plans: dict[str, Plan] = {}
+        self.tls: dict[str, PeerTls] = {}
+        self._bounds = Bounds(bytes_between_min=snapshot_bytes, entries_kept=entries_kept)
+
+    async def form(self, count: int) -> None:
+        """Start so many new nodes with the same list."""
+        ids = [f"n{number + 1}" for number in range(count)]
+        self.addresses = {id_: free_address() for id_ in ids}
+        plan = Initial(dict(self.addresses))
+        await asyncio.gather(*(self.start(id_, plan) for id_ in ids))
+
+    def make(self, node_id: str, plan: Plan | None = None) -> RaftBackend:
+        loop = asyncio.get_running_loop()
+        self.addresses.setdefault(node_id, free_address())
+        self.plans[node_id] = plan or self.plans.get(node_id, Alone())
+        host, _, port = self.addresses[node_id].rpartition(":")
+        random = Random(f"{node_id}{len(self.fatal.get(node_id, []))}{loop.time()}")
+        fatal = self.fatal.setdefault(node_id, [])
+
+        def soon(job: Job) -> None:
+            loop.call_soon(job)
+
+        backend = RaftBackend(
+            DIRECTORY,
+            node_id=node_id,
+            on_fatal=fatal.append,
+            outside=Outside(
+                files=self.disks.setdefault(node_id, VirtualDisk()),
+                runner=lambda: InlineRunner(soon),
+                random=random,
+                in_thread=in_turn,
+                network=PeerNetwork(
+                    (host, int(port)), tls=self.tls.get(node_id), random=random.random
+                ),
+                plan=self.plans[node_id],
+                bounds=self._bounds,
+                segment_bytes=64 << 10,
+            ),
+        )
+        self.backends[node_id] = backend
+        return backend
+
+    async def start(self, node_id: str, plan: Plan | None = None) -> RaftBackend:
+        backend = self.make(node_id, plan)
+        async with asyncio.timeout(WAIT_S):
+            await backend.start()
+        return backend
+
+    async def join(self, node_id: str, through: str) -> RaftBackend:
+        return await self.start(node_id, Join((self.addresses[through],)))
+
+    async def stop(self, node_id: str) -> None:
+        """End a node as SIGTERM does; ``start`` brings it back."""
+        await self.backends.pop(node_id).stop()
+
+    async def end(self, node_id: str) -> None:
+        """End a node at once: its connections close, nobody is told."""
+        running = self.backends.pop(node_id)._running
+        assert running is not None
+        running.engine.stop("the process is gone")
+        await running.close(0.0)
+
+    async def close(self) -> None:
+        for node_id in list(self.backends):
+            await self.end(node_id)
+
+    async def do(self, node_id: str, *operations: Operation) -> Sequence[Outcome]:
+        done: asyncio.Future[Sequence[Outcome]] = asyncio.get_running_loop().create_future()
+        self.backends[node_id].submit(operations, lambda _index, told: done.set_result(told))
+        async with asyncio.timeout(WAIT_S):
+            return await done
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(WAIT_S):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+    async def digests(self) -> set[str]:
+        answers = [await backend.read(Digest()) for backend in self.backends.values()]
+        return {answer.value for answer in answers}
+
+    def leader(self) -> str:
+        return next((b.status().leader for b in self.backends.values() if b.status().leader), "")
+
+    def running(self, node_id: str) -> Any:
+        return self.backends[node_id]._running

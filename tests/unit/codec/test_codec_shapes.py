@@ -1,0 +1,93 @@
+"""What another node forwards is refused, or the machine can apply it."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raftq_cluster.codec.entries import decode_segment, encode_segment, split_entry
+from raftq_cluster.codec.errors import CodecError
+from raftq_cluster.codec.shapes import NUMBER_MAX, check_segment
+from raftq_cluster.core import operations as op
+from raftq_cluster.core.machine import Machine
+
+NAMES = st.sampled_from(["", "/q", "/r", "é", "/q*", "\x00"])
+NUMBERS = st.one_of(st.integers(-3, 5), st.integers(-(2**63), 2**64 - 1))
+SCALARS = st.one_of(NAMES, NUMBERS, st.binary(max_size=3), st.booleans(), st.none())
+ROWS = st.lists(st.one_of(
+    st.tuples(NAMES, NAMES, st.integers(-1, 6), NUMBERS, st.binary(max_size=3),
+              st.integers(-1, 3), NUMBERS, NUMBERS, NAMES, st.booleans()),
+    st.tuples(NAMES, NUMBERS, st.one_of(st.none(), NAMES), st.integers(-1, 6), NUMBERS,
+              st.one_of(st.none(), st.binary(max_size=3)), st.integers(-1, 3),
+              st.one_of(st.none(), NUMBERS), st.one_of(st.none(), NUMBERS),
+              st.one_of(st.none(), NAMES)),
+    st.tuples(NAMES, NUMBERS), SCALARS,
+), max_size=3).map(tuple)  # fmt: skip
+OPERATIONS = st.one_of(
+    st.lists(st.one_of(SCALARS, ROWS), max_size=9).map(tuple),
+    st.tuples(st.just(op.CLAIM), NAMES, st.binary(max_size=2), NAMES,
+              st.lists(NAMES, max_size=3).map(tuple), NUMBERS, NUMBERS, st.booleans()),
+    st.tuples(st.just(op.MODIFY), NAMES, st.binary(max_size=2), NAMES, ROWS, ROWS, ROWS, ROWS),
+    st.tuples(st.just(op.RENEW), NAMES, st.binary(max_size=2), NAMES, ROWS, NUMBERS),
+    st.tuples(st.just(op.SETTLE), NAMES, st.binary(max_size=2),
+              st.sampled_from(["ack", "touch", "nack", "x"]), NAMES, NUMBERS, NUMBERS),
+    st.tuples(st.just(op.CONFIGURE), NAMES, st.binary(max_size=2), NAMES,
+              st.sampled_from([None, "fifo", "random", "priority", "x"]),
+              st.sampled_from([None, True, False]), st.one_of(st.none(), NUMBERS)),
+    st.tuples(st.just(op.FORGET), st.lists(SCALARS, max_size=3).map(tuple)),
+    SCALARS,
+)  # fmt: skip
+GOOD = [
+    op.Claim(op.CLAIM, "k", b"m", "w", ("/q",), 1, 1, False),
+    op.Modify(op.MODIFY, "", b"", "w", (op.Insert("/q", "a"),), (op.Change("a", 1),),
+              (op.Target("a", 1),), (op.Target("b", 1),)),
+    op.Renew(op.RENEW, "", b"", "w", (op.Target("a", 1),), 5),
+    op.Settle(op.SETTLE, "", b"", op.ACK, "/q", 1, 0),
+    op.Configure(op.CONFIGURE, "", b"", "/q", None, None, None),
+    op.Configure(op.CONFIGURE, "", b"", "/q", "fifo", True, 7),
+    op.Tick(),
+    op.Forget(op.FORGET, ("a", "b")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("operation", GOOD, ids=lambda operation: type(operation).__name__)
+def test_every_kind_of_operation_passes(operation):
+    check_segment(decode_segment(encode_segment([operation])))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        7, (), ("1",), (99,), (op.TICK, 1), (op.FORGET, (1,)), (op.CLAIM, "", b"", "", (1,), 1, 1, False),
+        (op.CLAIM, "", b"", "", ("/q",), NUMBER_MAX + 1, 1, False),
+        (op.MODIFY, "", b"", "", (("/q", "a"),), (), (), ()),
+        (op.MODIFY, "", b"", "", (("/q", "a", 9, 0, b"", 0, 0, 0, "", False),), (), (), ()),
+        (op.MODIFY, "", b"", "", (7,), (), (), ()),
+        (op.CONFIGURE, "", b"", "/q", "sideways", None, None),
+        (op.RENEW, "", b"", "", (("a", -NUMBER_MAX - 1),), 1),
+    ],
+)  # fmt: skip
+def test_what_has_not_the_shape_of_an_operation_is_refused(bad):
+    with pytest.raises(CodecError):
+        check_segment([bad])
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(OPERATIONS, max_size=4))
+def test_what_passes_can_be_applied(operations):
+    try:
+        check_segment(operations)
+    except CodecError:
+        return
+    machine = Machine()
+    seeded = op.Modify(op.MODIFY, "", b"", "", (op.Insert("/q", "/r", serial=True),), (), (), ())
+    machine.apply(1, 1_000, 1, [[seeded]])
+    machine.apply(2, 2_000, 2, [operations])
+    machine.apply(3, 10**13, 3, [operations])
+    assert encode_segment([tuple(machine.tasks)])
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", b"\x93\x01\x02\x03", b"\x94\x63\x00\x00\x90",
+                                  b"\x94\x01\xa1x\x00\x90"])  # fmt: skip
+def test_bytes_that_are_no_entry_are_not_split(data):
+    with pytest.raises(CodecError):
+        split_entry(data)

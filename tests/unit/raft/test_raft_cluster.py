@@ -1,0 +1,198 @@
+"""Whole backends over real connections: forming, joining, changing, catching up."""
+
+import asyncio
+
+import pytest
+import pytest_asyncio
+from tests.support.raft_cluster import RaftCluster, free_address
+from tests.support.raft_operations import put, take
+
+from raftq_cluster.backends.raft.calls import CallError
+from raftq_cluster.backends.raft.commands import Member
+from raftq_cluster.backends.raft.formation import Initial, Join
+from raftq_cluster.config import StartError
+from raftq_cluster.core.outcomes import Claimed, Modified
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.slow]
+
+
+@pytest_asyncio.fixture
+async def three():
+    cluster = RaftCluster()
+    await cluster.form(3)
+    yield cluster
+    await cluster.close()
+    assert not any(cluster.fatal.values()), cluster.fatal
+
+
+async def test_three_new_nodes_with_the_same_list_are_one_cluster(three):
+    ids = {backend.status().cluster_id for backend in three.backends.values()}
+    assert len(ids) == 1
+    for node_id in three.backends:
+        outcomes = await three.do(node_id, put(f"from {node_id}"))
+        assert isinstance(outcomes[0], Modified)
+    assert len(await three.digests()) == 1
+
+
+async def test_what_one_node_acknowledged_every_node_reads(three):
+    for number in range(60):
+        writer, reader = (f"n{1 + (number + shift) % 3}" for shift in (0, 1))
+        await three.do(writer, put(f"{number}"))
+        outcomes = await three.do(reader, take())
+        assert isinstance(outcomes[0], Claimed)
+        assert [task.id for task in outcomes[0].tasks] == [f"{number}"]
+
+
+async def test_an_empty_claim_takes_no_entry_on_any_node(three):
+    await three.do("n1", put("a", "/other"))
+    before = max(backend.status().index for backend in three.backends.values())
+    for node_id in three.backends:
+        assert (await three.do(node_id, take()))[0] == Claimed(())
+    assert max(backend.status().index for backend in three.backends.values()) == before
+
+
+async def test_operations_go_on_when_the_leader_is_lost(three):
+    lost = three.leader()
+    await three.end(lost)
+    for node_id in three.backends:
+        assert isinstance((await three.do(node_id, put(f"after {node_id}")))[0], Modified)
+    await three.start(lost)
+    await three.until(lambda: three.backends[lost].status().ready)
+    assert len(await three.digests()) == 1
+
+
+async def test_a_leader_that_stops_hands_over_and_nobody_waits_for_a_timeout(three):
+    leader = three.leader()
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.ensure_future(three.stop(leader))
+    others = [node_id for node_id in three.backends if node_id != leader]
+    began_s = loop.time()
+    await asyncio.gather(*(three.do(node_id, put(node_id)) for node_id in others))
+    assert loop.time() - began_s < 0.45  # the least election timeout is half a second
+    await stopping
+
+
+async def test_a_follower_that_was_away_for_long_gets_the_state_and_catches_up():
+    cluster = RaftCluster(snapshot_bytes=20_000, entries_kept=5)
+    await cluster.form(3)
+    away = next(node_id for node_id in cluster.backends if node_id != cluster.leader())
+    await cluster.end(away)
+    for number in range(400):
+        await cluster.do(cluster.leader(), put(f"{number}", value=b"x" * 100))
+    leader = cluster.running(cluster.leader())
+    await cluster.until(lambda: leader._files.store.journal.base_index > 50)
+    await cluster.start(away)
+    await cluster.until(lambda: cluster.backends[away].status().index >= 400)
+    assert len(await cluster.digests()) == 1
+    assert leader._sender.sent >= 1
+    await cluster.end(away)  # and what it got is on its disk
+    await cluster.start(away)
+    assert len(await cluster.digests()) == 1
+    await cluster.close()
+    assert not any(cluster.fatal.values())
+
+
+async def test_a_standalone_node_with_tasks_grows_to_three():
+    cluster = RaftCluster()
+    await cluster.start("n1")
+    await cluster.do("n1", put("kept"))
+    await cluster.join("n2", "n1")
+    await cluster.join("n3", "n2")
+    steward = cluster.running("n1").steward
+
+    def voters():
+        steward.tick()
+        return [m.id for m in cluster.running("n1").engine.members if m.voter]
+
+    await cluster.until(lambda: voters() == ["n1", "n2", "n3"])
+    assert len(await cluster.digests()) == 1
+    await cluster.end("n1")
+    assert [t.id for t in (await cluster.do("n3", take()))[0].tasks] == ["kept"]
+    await cluster.close()
+
+
+async def test_a_lost_node_is_removed_and_another_takes_its_place(three):
+    lost = next(node_id for node_id in three.backends if node_id != three.leader())
+    await three.end(lost)
+    leader = three.running(three.leader())
+    await leader.steward.remove(lost)
+    await three.join("n4", three.leader())
+    await three.until(lambda: leader.steward.tick() or len(leader.engine.consensus.voters) == 3)
+    assert lost not in leader.engine.consensus.voters
+    assert isinstance((await three.do("n4", put("a")))[0], Modified)
+
+
+async def test_a_removed_node_that_comes_back_is_told_so(three):
+    lost = next(node_id for node_id in three.backends if node_id != three.leader())
+    await three.end(lost)
+    await three.running(three.leader()).steward.remove(lost)
+    with pytest.raises(StartError, match=f"node {lost} was removed from cluster"):
+        await three.start(lost)
+    del three.backends[lost]
+    three.fatal.pop(lost)
+
+
+async def test_a_wiped_node_does_not_come_back_under_its_name(three):
+    wiped = next(node_id for node_id in three.backends if node_id != three.leader())
+    await three.end(wiped)
+    del three.disks[wiped]
+    with pytest.raises(StartError, match="its data was lost or replaced"):
+        await three.start(wiped)
+    del three.backends[wiped]
+    del three.disks[wiped]
+    with pytest.raises(StartError, match="another data directory"):
+        await three.start(wiped, Join((three.addresses[three.leader()],)))
+    del three.backends[wiped]
+
+
+async def test_the_leader_is_removed_after_it_has_handed_over(three):
+    leader = three.leader()
+    other = next(node_id for node_id in three.backends if node_id != leader)
+    await three.running(other).steward.remove(leader)
+    assert leader not in three.running(other).engine.consensus.voters
+    assert three.leader() != leader
+
+
+async def test_the_leadership_is_moved_on_request_through_any_node(three):
+    leader = three.leader()
+    heir, other = [node_id for node_id in three.backends if node_id != leader]
+    await three.running(other).steward.transfer(heir)
+    await three.until(lambda: three.running(heir).engine.is_leader)
+
+
+async def test_a_change_that_would_lose_the_majority_is_refused(three):
+    leader = three.leader()
+    first, second = [node_id for node_id in three.backends if node_id != leader]
+    await three.end(first)
+    consensus = three.running(leader).engine.consensus
+    await three.until(lambda: not consensus.is_live(first))
+    with pytest.raises(CallError, match="only 1 of the 2 voters"):
+        await three.running(leader).steward.remove(second)
+
+
+async def test_an_address_of_a_member_cannot_be_taken_by_another(three):
+    leader = three.leader()
+    other = next(node_id for node_id in three.backends if node_id != leader)
+    member = Member("n9", three.addresses[other], voter=False, birth="0" * 16)
+    with pytest.raises(CallError, match="is the address of node"):
+        await three.running(leader).steward.add(member)
+
+
+async def test_nodes_with_different_lists_do_not_form():
+    cluster = RaftCluster()
+    here, there, else_ = free_address(), free_address(), free_address()
+    cluster.addresses = {"n1": here, "n2": there}
+    first = asyncio.ensure_future(cluster.start("n1", Initial({"n1": here, "n2": there})))
+    with pytest.raises(StartError, match="must be the same on all nodes"):
+        await cluster.start("n2", Initial({"n1": here, "n2": there, "n3": else_}))
+    first.cancel()
+    await asyncio.wait([first])
+
+
+async def test_a_node_of_another_cluster_is_refused(three):
+    stranger = RaftCluster()
+    await stranger.start("n1")
+    own = stranger.running("n1")
+    why = three.running("n1")._why_not(own._peering.me)
+    assert "belongs to cluster" in why
+    await stranger.close()
