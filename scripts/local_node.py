@@ -1,17 +1,21 @@
-"""A ``raftqd`` of its own on loopback: started, waited for, stopped. For the demo and the benchmarks.
+"""``raftqd`` processes on loopback, one or a cluster: started, waited for, killed, stopped.
+
+For the demo and the benchmarks.
 
 Knows how a node is started and what its first line says, nothing of tasks.
 """
 
+import json
 import os
 import shlex
 import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 HTTP_PORT: Final = 7677
 TEXT_PORT: Final = 7979
@@ -23,11 +27,22 @@ class NodeNotStartedError(Exception):
     """The node ended, or said nothing in time; the message has the end of its log."""
 
 
-class LocalNode:
-    """One standalone node. Ports are the usual ones where free, else the system's choice."""
+class Place(NamedTuple):
+    """Where a node of a cluster is: its name, its ports, and the list that all of them share."""
 
-    def __init__(self, data_dir: Path) -> None:
+    node_id: str
+    http: int
+    text: int
+    peer: int
+    initial_cluster: str
+
+
+class LocalNode:
+    """One node. A standalone one has the usual ports where they are free, else the system's choice."""
+
+    def __init__(self, data_dir: Path, place: Place | None = None) -> None:
         self.data_dir = data_dir
+        self._place = place
         self.log_path = data_dir.with_name(f"{data_dir.name}.log")
         self._process: subprocess.Popen[str] | None = None
         self._facts: dict[str, str] = {}
@@ -53,13 +68,26 @@ class LocalNode:
         Raises:
             NodeNotStartedError: it does not.
         """
-        command = [
-            sys.executable, "-m", "raftq_cluster",
-            "--data-dir", str(self.data_dir),
-            "--http", f"127.0.0.1:{free_or_any(HTTP_PORT)}",
-            "--text", f"127.0.0.1:{free_or_any(TEXT_PORT)}",
-            "--peer", "127.0.0.1:0",
+        self.launch()
+        self.wait_until_ready()
+        return self
+
+    def _flags(self) -> list[str]:
+        place = self._place
+        if place is None:
+            http, text, peer = free_or_any(HTTP_PORT), free_or_any(TEXT_PORT), 0
+            cluster = []
+        else:
+            http, text, peer = place.http, place.text, place.peer
+            cluster = ["--node-id", place.node_id, "--initial-cluster", place.initial_cluster]
+        return [
+            "--data-dir", str(self.data_dir), "--http", f"127.0.0.1:{http}",
+            "--text", f"127.0.0.1:{text}", "--peer", f"127.0.0.1:{peer}", *cluster,
         ]  # fmt: skip
+
+    def launch(self) -> None:
+        """Start the node, and do not wait for it."""
+        command = [sys.executable, "-m", "raftq_cluster", *self._flags()]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
@@ -70,8 +98,14 @@ class LocalNode:
                 env=without_settings(),
                 start_new_session=True,  # Ctrl-C is for us: we stop the node when it is time
             )
-        self._facts = self._wait_until_ready()
-        return self
+
+    def kill(self) -> None:
+        """End the process as a power cut would."""
+        process = self._process
+        assert process is not None, "the node was not started"
+        process.kill()
+        process.wait()
+        self.stop()
 
     def stop(self) -> None:
         """Let the node drain and end; end it the hard way if it does not. Idempotent."""
@@ -88,8 +122,12 @@ class LocalNode:
             process.stdout.close()
         self._process = None
 
-    def _wait_until_ready(self) -> dict[str, str]:
-        """Read the first line: ``raftq ready node=n1 http=… text=… …``."""
+    def wait_until_ready(self) -> None:
+        """Read the first line: ``raftq ready node=n1 http=… text=… …``.
+
+        Raises:
+            NodeNotStartedError: it did not come.
+        """
         process = self._process
         assert process is not None
         assert process.stdout is not None
@@ -103,7 +141,7 @@ class LocalNode:
             self.stop()
             said = self.log_path.read_text(errors="replace")[-2000:]
             raise NodeNotStartedError(f"raftqd did not start: {line}{said}")
-        return dict(fact.split("=", 1) for fact in shlex.split(line)[2:])
+        self._facts = dict(fact.split("=", 1) for fact in shlex.split(line)[2:])
 
     def __enter__(self) -> Self:
         return self.start()
@@ -115,6 +153,90 @@ class LocalNode:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+class LocalCluster:
+    """Nodes n1, n2, … that form one cluster. Their ports stay theirs from one start to the next."""
+
+    def __init__(self, folder: Path, count: int = 3) -> None:
+        ids = [f"n{number + 1}" for number in range(count)]
+        ports = free_ports(3 * count)
+        peers = ports[2 * count :]
+        members = ",".join(f"{id_}=127.0.0.1:{port}" for id_, port in zip(ids, peers, strict=True))
+        self.nodes = {
+            id_: LocalNode(
+                folder / id_, Place(id_, ports[place], ports[count + place], peers[place], members)
+            )
+            for place, id_ in enumerate(ids)
+        }
+
+    def start(self) -> Self:
+        """Start all nodes and wait until all of them serve.
+
+        Raises:
+            NodeNotStartedError: one of them does not.
+        """
+        for node in self.nodes.values():
+            node.launch()
+        for node in self.nodes.values():
+            node.wait_until_ready()
+        return self
+
+    def stop(self) -> None:
+        """Stop all nodes. Idempotent."""
+        for node in self.nodes.values():
+            node.stop()
+
+    def leader(self) -> str:
+        """The id of the leader as the first node that answers knows it, "" while there is none."""
+        for node in self.nodes.values():
+            try:
+                url = f"http://{node.http_address}/v1/cluster"
+                with urllib.request.urlopen(url, timeout=2.0) as answer:
+                    leader: str = json.load(answer)["leader"]
+            except OSError:
+                continue
+            if leader:
+                return leader
+        return ""
+
+    @property
+    def text_addresses(self) -> list[str]:
+        """``HOST:PORT`` of the text protocol of every node."""
+        return [node.text_address for node in self.nodes.values()]
+
+    @property
+    def http_addresses(self) -> list[str]:
+        """``HOST:PORT`` of HTTP of every node."""
+        return [node.http_address for node in self.nodes.values()]
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes."""
+        return [node.pid for node in self.nodes.values()]
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports where nobody listens."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
 
 
 def free_or_any(port: int) -> int:

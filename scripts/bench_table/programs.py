@@ -21,10 +21,12 @@ class Program:
     arguments: tuple[str, ...] = ()
     needs: Needs = Needs.NOTHING
     waiting: int = 0  # tasks in the node before it begins
+    nodes: int = 1
 
 
 FILLING = "fill.py"
 MANY = 1_000_000
+SPREAD = ("--connections", "6")  # two on each of three nodes
 
 PROGRAMS = (
     Program("disk", "disk_sync.py"),
@@ -38,4 +40,8 @@ PROGRAMS = (
     Program("http-1", "http_client.py", ("--connections", "1"), Needs.HTTP),
     Program("http-32", "http_client.py", ("--connections", "32"), Needs.HTTP),
     Program("http-batch", "http_client.py", ("--connections", "8", "--batch", "100"), Needs.HTTP),
+    Program("three-1", "text_client.py", ("--in-flight", "1"), Needs.TEXT, nodes=3),
+    Program("three-64", "text_client.py", ("--in-flight", "64", *SPREAD), Needs.TEXT, nodes=3),
+    Program("three-1024", "text_client.py", ("--in-flight", "1024", *SPREAD), Needs.TEXT, nodes=3),
+    Program("three-failover", "failover.py", nodes=0),
 )

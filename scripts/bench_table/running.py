@@ -19,7 +19,7 @@ import msgspec
 
 from bench_table.programs import FILLING, Needs, Program
 from bench_table.rows import Figure, Row, Sample
-from local_node import LocalNode
+from local_node import LocalCluster, LocalNode
 
 FOLDER: Final = Path(__file__).resolve().parents[1] / "bench.d"
 PROGRAM_S: Final = 300.0  # the slowest takes a tenth of it
@@ -47,30 +47,33 @@ def run(program: Program, runs: int) -> list[Row]:
         BenchmarkFailedError: it ended badly.
     """
     by_name: dict[str, list[Sample]] = {}
-    with _node(program.needs) as (address, pid):
+    with _nodes(program) as (address, pids):
         if program.waiting:
             _start(program.name, FILLING, *address, str(program.waiting))
         for _ in range(runs):
-            before = _spent(pid)
+            before = _spent(pids)
             figures = _figures(program, address)
-            after = _spent(pid)
+            after = _spent(pids)
             for figure in figures:
                 by_name.setdefault(figure.name, []).append(_sample(figure, before, after))
     return [Row(samples) for samples in by_name.values()]
 
 
 @contextmanager
-def _node(needs: Needs) -> Iterator[tuple[list[str], int | None]]:
-    """Give the arguments that lead to a fresh node, and its process id."""
-    if needs is Needs.NOTHING:
-        yield [], None
+def _nodes(program: Program) -> Iterator[tuple[list[str], list[int]]]:
+    """Give the arguments that lead to fresh nodes, and their process ids."""
+    if program.needs is Needs.NOTHING:
+        yield [], []
         return
-    with (
-        tempfile.TemporaryDirectory(prefix="raftq-bench-") as folder,
-        LocalNode(Path(folder) / "data") as node,
-    ):
-        addresses = {Needs.TEXT: node.text_address, Needs.HTTP: node.http_address}
-        yield [addresses[needs]], node.pid
+    is_text = program.needs is Needs.TEXT
+    with tempfile.TemporaryDirectory(prefix="raftq-bench-") as folder:
+        data = Path(folder) / "data"
+        if program.nodes == 1:
+            with LocalNode(data) as node:
+                yield [node.text_address if is_text else node.http_address], [node.pid]
+            return
+        with LocalCluster(data, program.nodes) as cluster:
+            yield cluster.text_addresses if is_text else cluster.http_addresses, cluster.pids
 
 
 def _figures(program: Program, address: list[str]) -> list[Figure]:
@@ -81,6 +84,7 @@ def _figures(program: Program, address: list[str]) -> list[Figure]:
         raise BenchmarkFailedError(f"{program.name}: {program.file} said {said!r}") from error
     for figure in figures:
         figure.name += f", {program.waiting:,} waiting" if program.waiting else ""
+        figure.name += f", {program.nodes} nodes" if program.nodes > 1 else ""
     return figures
 
 
@@ -106,11 +110,11 @@ def _sample(figure: Figure, before: Spent, after: Spent) -> Sample:
     return Sample(figure, cpu_us, others_s / (after.clock_s - before.clock_s))
 
 
-def _spent(pid: int | None) -> Spent:
+def _spent(pids: list[int]) -> Spent:
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()
     return Spent(
-        node_s=0.0 if pid is None else _process_s(pid),
+        node_s=sum(map(_process_s, pids)),
         program_s=children.ru_utime + children.ru_stime,
         machine_s=sum(int(fields[position]) for position in _BUSY) / TICKS_A_SECOND,
         clock_s=time.monotonic(),

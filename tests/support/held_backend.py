@@ -100,6 +100,9 @@ class HeldBackend:
     def load(self) -> Load:
         return self._memory.load()
 
+    def advertise(self, http: str, text: str) -> None:
+        del http, text
+
     def status(self) -> Status:
         return self._memory.status()
 

@@ -48,7 +48,7 @@ class MemberStatus(NamedTuple):
     text: str
     applied: int
     lag: int
-    last_contact_ms: int
+    last_contact_ms: int  # since it was heard of; -1: never
     version: str
 
 
@@ -126,6 +126,10 @@ class Backend(Protocol):
 
     def load(self) -> Load:
         """Tell how full the state is."""
+        ...
+
+    def advertise(self, http: str, text: str) -> None:
+        """Tell other members where this node's servers listen, as ``HOST:PORT`` each."""
         ...
 
     def status(self) -> Status:

@@ -84,6 +84,9 @@ class MemoryBackend:
         """Ask the machine."""
         return Load(*self._machine.load())
 
+    def advertise(self, http: str, text: str) -> None:
+        """There are no other members to tell."""
+
     def status(self) -> Status:
         """One member, which leads."""
         index = self._machine.index

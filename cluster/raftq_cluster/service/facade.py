@@ -48,6 +48,7 @@ class Service:
         """Tell where this node's servers listen (``HOST:PORT``), for :meth:`cluster`."""
         self._http = http
         self._text = text
+        self._backend.advertise(http, text)
 
     async def start(self) -> None:
         """Start the backend. Raises what it raises."""

@@ -51,6 +51,22 @@ async def test_an_empty_claim_takes_no_entry_on_any_node(three):
     assert max(backend.status().index for backend in three.backends.values()) == before
 
 
+async def test_every_node_knows_how_far_the_others_are_and_where_they_serve(three):
+    await three.do("n1", put("a"))
+    for node_id, backend in three.backends.items():
+        backend.advertise(f"http-{node_id}", f"text-{node_id}")
+
+    def known():
+        members = [m for backend in three.backends.values() for m in backend.status().members]
+        return {(m.id, m.http, m.text, m.applied, m.lag) for m in members}
+
+    for backend in three.backends.values():
+        backend._running.facts.tick()
+    await three.until(lambda: len(known()) == 3)
+    index = three.backends["n1"].status().index
+    assert known() == {(n, f"http-{n}", f"text-{n}", index, 0) for n in ("n1", "n2", "n3")}
+
+
 async def test_operations_go_on_when_the_leader_is_lost(three):
     lost = three.leader()
     await three.end(lost)

@@ -15,13 +15,10 @@ from raftq_cluster.backends.api import (
     Answer,
     BackendError,
     Load,
-    MemberStatus,
     Ready,
     Sink,
     Status,
 )
-from raftq_cluster.backends.raft.commands import Member
-from raftq_cluster.backends.raft.core_api import FOLLOWER, LEADER
 from raftq_cluster.backends.raft.engine_api import StoppedError
 from raftq_cluster.backends.raft.replica import UNAVAILABLE, tell
 from raftq_cluster.backends.raft.running import Outside, Running
@@ -29,7 +26,6 @@ from raftq_cluster.backends.raft.segments import segments_of
 from raftq_cluster.core.operations import CLAIM, Claim, Operation, Tick
 from raftq_cluster.core.outcomes import Claimed, Done, Outcome, Unfinished
 from raftq_cluster.core.queries import Query
-from raftq_cluster.version import VERSION
 
 # A read that cannot be confirmed in this time fails; callers' own deadlines are of this order.
 READ_WAIT_S: Final = 5.0
@@ -202,6 +198,11 @@ class RaftBackend:
             else Load(*self._running.replica.machine.load(), self._running.disk_free_bytes)
         )
 
+    def advertise(self, http: str, text: str) -> None:
+        """Tell the other members where this node serves. See ``Backend``."""
+        if self._running is not None:
+            self._running.facts.advertise(http, text)
+
     def status(self) -> Status:
         """Tell about the cluster."""
         running = self._running
@@ -211,10 +212,6 @@ class RaftBackend:
         consensus = engine.consensus
         cluster_id, node_id = running.identity.cluster_id, running.identity.node_id
         leader = consensus.leader
-        members = tuple(
-            _member_status(member, node_id, leader, engine.core.role, index)
-            for member in engine.members
-        )
         return Status(
             cluster_id,
             node_id,
@@ -224,21 +221,8 @@ class RaftBackend:
             leader,
             index,
             engine.is_serving,
-            members,
+            running.facts.members(),
         )
-
-
-def _member_status(
-    member: Member, node_id: str, leader: str, role: str, index: int
-) -> MemberStatus:
-    is_me = member.id == node_id
-    if not member.voter:
-        role = "learner"
-    elif not is_me:
-        role = LEADER if member.id == leader else FOLLOWER
-    return MemberStatus(
-        member.id, role, member.peer, "", "", index if is_me else 0, 0, 0, VERSION if is_me else ""
-    )
 
 
 def _resolve(done: asyncio.Future[Outcome], outcome: Outcome) -> None:

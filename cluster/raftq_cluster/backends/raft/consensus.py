@@ -87,7 +87,10 @@ class Consensus:
         self._is_owed = False  # it has no answer yet
         self._heard_round = 0
         self._commit = 0  # known to be committed, and verified to be in this log
-        self.handlers: Final[dict[type[Any], Callable[[str, Any], None]]] = {
+        self.handlers: Final = self._handler_table()
+
+    def _handler_table(self) -> dict[type[Any], Callable[[str, Any], None]]:
+        return {
             Append: self._on_append,
             Ack: self._on_ack,
             Refuse: self._on_refuse,

@@ -21,6 +21,7 @@ from raftq_cluster.backends.raft.core_api import Timing
 from raftq_cluster.backends.raft.disk import StoreDisk
 from raftq_cluster.backends.raft.engine import Engine
 from raftq_cluster.backends.raft.engine_api import StoppedError
+from raftq_cluster.backends.raft.facts import FactsBoard
 from raftq_cluster.backends.raft.formation import Alone, Plan, check_plan, is_removed, removed
 from raftq_cluster.backends.raft.log_clock import LogClock
 from raftq_cluster.backends.raft.membership import acquaintances, why_not_admit
@@ -112,30 +113,11 @@ class Running:
         self._on_fatal = on_fatal
         self._in_thread = outside.in_thread
         self._runner = outside.runner()
-        surroundings = Surroundings(
-            clock=outside.clock,
-            random=outside.random,
-            monotonic=outside.monotonic,
-            timing=outside.timing,
-        )
-        disk = StoreDisk(files.store, self._runner)
-        self._network = outside.network
-        self._peering = peering
-        self._sender = SnapshotSender(
-            files.store.snapshots,
-            self._send,
-            outside.monotonic,
-        )
-        self.engine = Engine(
-            files.identity.node_id,
-            disk,
-            self.replica,
-            self,
-            surroundings,
-            outside.network,
-            self._sender,
-        )
+        self._network, self._peering = outside.network, peering
+        self._sender = SnapshotSender(files.store.snapshots, self._send, outside.monotonic)
+        self.engine = self._make_engine(outside)
         self.engine.on(SnapshotAck, self._on_snapshot_ack)
+        self.facts = FactsBoard(self.engine, self.identity.node_id, outside.monotonic)
         self._calls = Calls(self.engine)
         me = Member(
             self.identity.node_id, outside.network.address, voter=True, birth=self.identity.birth
@@ -157,6 +139,23 @@ class Running:
         self._asking: asyncio.Task[None] | None = None
         self._is_started = False
         self._timer: asyncio.TimerHandle | None = None
+
+    def _make_engine(self, outside: Outside) -> Engine:
+        surroundings = Surroundings(
+            clock=outside.clock,
+            random=outside.random,
+            monotonic=outside.monotonic,
+            timing=outside.timing,
+        )
+        return Engine(
+            self.identity.node_id,
+            StoreDisk(self._files.store, self._runner),
+            self.replica,
+            self,
+            surroundings,
+            outside.network,
+            self._sender,
+        )
 
     @classmethod
     async def open(
@@ -257,6 +256,7 @@ class Running:
     def _each_second(self) -> None:
         self._upkeep.each_second()
         self.steward.tick()
+        self.facts.tick()
         self._look_for_removal()
         try:
             self.disk_free_bytes = self._free_bytes(self._files.data_dir.path)

@@ -1,0 +1,100 @@
+"""What members tell each other of themselves, once a second: how far they are, and where they serve.
+
+So every node can show all members, and a client learns all addresses from any of them. Fields that are not known are
+passed over: a later version may say more. Nothing here is decided by it.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from raftq_cluster.backends.api import MemberStatus
+from raftq_cluster.backends.raft.commands import Member
+from raftq_cluster.backends.raft.engine import Engine
+from raftq_cluster.backends.raft.messages import Facts
+from raftq_cluster.version import VERSION
+
+_TEXT_MAX: Final = 300  # characters of an address or a version that are kept
+
+
+class Told(NamedTuple):
+    """What a member has told last."""
+
+    applied: int
+    http: str
+    text: str
+    version: str
+    at_s: float  # of our monotonic clock
+
+
+class FactsBoard:
+    """What this node knows of the others. ``me`` is its id."""
+
+    def __init__(self, engine: Engine, me: str, monotonic: Callable[[], float]) -> None:
+        self._engine = engine
+        self._me = me
+        self._monotonic = monotonic
+        self._told: dict[str, Told] = {}
+        self._http = self._text = ""
+        engine.on(Facts, self._on_facts)
+
+    def advertise(self, http: str, text: str) -> None:
+        """This node's servers listen there."""
+        self._http, self._text = http, text
+        self.tick()
+
+    def tick(self) -> None:
+        """Tell all other members."""
+        facts = Facts(
+            {
+                "applied": self._engine.core.last_applied,
+                "http": self._http,
+                "text": self._text,
+                "version": VERSION,
+            }
+        )
+        for member in self._engine.members:
+            if member.id != self._me:
+                self._engine.send(member.id, facts)
+
+    def _on_facts(self, peer: str, facts: Facts) -> None:
+        fields = facts.fields
+        applied = fields.get("applied")
+        self._told[peer] = Told(
+            applied if isinstance(applied, int) else 0,
+            _text_of(fields, "http"),
+            _text_of(fields, "text"),
+            _text_of(fields, "version"),
+            self._monotonic(),
+        )
+
+    def members(self) -> tuple[MemberStatus, ...]:
+        """All members as this node knows them, in the order of the list in force."""
+        commit = self._engine.core.commit_index
+        return tuple(self._status(member, commit) for member in self._engine.members)
+
+    def _status(self, member: Member, commit: int) -> MemberStatus:
+        engine = self._engine
+        if member.id == self._me:
+            applied = engine.core.last_applied
+            told = Told(applied, self._http, self._text, VERSION, self._monotonic())
+            role = engine.core.role
+        else:
+            told = self._told.get(member.id) or Told(0, "", "", "", float("-inf"))
+            role = "leader" if member.id == engine.consensus.leader else "follower"
+        since_s = self._monotonic() - told.at_s
+        return MemberStatus(
+            id=member.id,
+            role=role if member.voter else "learner",
+            peer=member.peer,
+            http=told.http,
+            text=told.text,
+            applied=told.applied,
+            lag=max(0, commit - told.applied),
+            last_contact_ms=int(since_s * 1_000) if since_s < float("inf") else -1,
+            version=told.version,
+        )
+
+
+def _text_of(fields: dict[str, Any], name: str) -> str:
+    value = fields.get(name)
+    return value[:_TEXT_MAX] if isinstance(value, str) else ""
