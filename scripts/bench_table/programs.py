@@ -43,5 +43,5 @@ PROGRAMS = (
     Program("three-1", "text_client.py", ("--in-flight", "1"), Needs.TEXT, nodes=3),
     Program("three-64", "text_client.py", ("--in-flight", "64", *SPREAD), Needs.TEXT, nodes=3),
     Program("three-1024", "text_client.py", ("--in-flight", "1024", *SPREAD), Needs.TEXT, nodes=3),
-    Program("three-failover", "failover.py", nodes=0),
+    Program("three-failover", "failover.py"),
 )

@@ -1,4 +1,4 @@
-"""``scripts/run``: the demo job on a node of its own, from nothing to a verified result."""
+"""``scripts/run``: the demo job on three nodes of its own, from nothing to a verified result."""
 
 import argparse
 import asyncio
@@ -15,8 +15,8 @@ from demo import job
 from demo.counting import count_here, standard_library, top
 from demo.queues import PARTIALS, QUARANTINE
 from demo.workers import WorkerDiedError
-from local_node import LocalNode, NodeNotStartedError
-from raftq import RaftqError
+from local_node import LocalCluster, NodeNotStartedError
+from raftq import AsyncClient, RaftqError
 
 TOP: Final = 20
 # The declared encoding does not have this byte: Python itself could not read the file.
@@ -28,10 +28,10 @@ def say(line: str) -> None:
 
 
 def main() -> int:
-    """Index the Python standard library with raftq, lose a worker on the way, verify the result."""
+    """Index the Python standard library with raftq, lose a worker and the leader on the way, verify."""
     parser = argparse.ArgumentParser(prog="scripts/run", description=main.__doc__)
     parser.add_argument(
-        "--keep", action="store_true", help="leave the node up, with the queues as they ended"
+        "--keep", action="store_true", help="leave the nodes up, with the queues as they ended"
     )
     keep = parser.parse_args().keep
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -39,30 +39,69 @@ def main() -> int:
     with ExitStack() as clean_up:
         folder = Path(tempfile.mkdtemp(prefix="raftq-demo-"))
         clean_up.callback(shutil.rmtree, folder, ignore_errors=True)
-        node = LocalNode(folder / "node")
-        clean_up.callback(node.stop)
+        cluster = LocalCluster(folder / "nodes")
+        clean_up.callback(cluster.stop)
+        (folder / "nodes").mkdir()
         try:
-            node.start()
-            say(f"raftqd serves raftq://{node.text_address} and http://{node.http_address}")
-            succeeded = demonstrate(f"raftq://{node.text_address}", folder)
+            cluster.start()
+            say(f"three nodes serve raftq://{','.join(cluster.text_addresses)}")
+            succeeded = demonstrate(cluster, folder)
         except (NodeNotStartedError, WorkerDiedError, RaftqError, TimeoutError) as error:
             say(f"The demo failed: {error or 'it took too long'}")
             return 1
         if keep:
             clean_up.pop_all()
-            say(how_to_look_around(node, folder))
+            say(how_to_look_around(cluster, folder))
     return 0 if succeeded else 1
 
 
-def demonstrate(url: str, folder: Path) -> bool:
+def demonstrate(cluster: LocalCluster, folder: Path) -> bool:
     """Run the job, print its result, tell whether all of it is as it must be."""
     poisoned = folder / "poisoned.py"
     poisoned.write_bytes(POISON)
     good = standard_library()
     say(f"Poisoned file: {poisoned} (a byte that its encoding does not have)")
-    finished = asyncio.run(job.run(url, [*good, poisoned], folder, say))
+    url = "raftq://" + ",".join(cluster.text_addresses)
+    finished = asyncio.run(
+        job.run(url, [*good, poisoned], folder, say, lambda: lose_leader(cluster, url))
+    )
     report(finished)
-    return verify(finished, good, poisoned)
+    is_right = verify(finished, good, poisoned)
+    return agree(cluster) and is_right
+
+
+async def lose_leader(cluster: LocalCluster, url: str) -> None:
+    """Kill the leader, see how long nothing is acknowledged, and bring it back."""
+    leader = cluster.leader()
+    async with AsyncClient(url) as client:
+        begin_s = time.perf_counter()
+        cluster.nodes[leader].kill()
+        await client.put("/demo/after-the-leader", leader)
+        took_ms = 1e3 * (time.perf_counter() - begin_s)
+    say(
+        f"killed {leader}, the leader (kill -9): the next task was acknowledged after {took_ms:.0f} ms;"
+        f" {cluster.leader()} leads now"
+    )
+    await asyncio.to_thread(cluster.nodes[leader].start)
+    say(f"{leader} is back and catches up")
+
+
+def agree(cluster: LocalCluster) -> bool:
+    """Ask every node, by itself, for every task that is left."""
+    seen = [asyncio.run(everything(address)) for address in cluster.text_addresses]
+    holds = bool(seen[0]) and all(tasks == seen[0] for tasks in seen)
+    what = f"all three nodes have the same {len(seen[0])} tasks, version by version"
+    say(f"  {'yes' if holds else 'NO '}  {what}")
+    return holds
+
+
+async def everything(address: str) -> list[tuple[str, int, str]]:
+    """Id, version and value of every task, as one node tells them."""
+    async with AsyncClient(f"raftq://{address}") as client:
+        found = []
+        for queue in await client.queues():
+            found += await client.tasks(queue.name)
+    return sorted((task.id, task.version, repr(task.value)) for task in found)
 
 
 def report(finished: job.Finished) -> None:
@@ -108,20 +147,22 @@ def verify(finished: job.Finished, good: list[Path], poisoned: Path) -> bool:
     return all(checks.values())
 
 
-def how_to_look_around(node: LocalNode, folder: Path) -> str:
+def how_to_look_around(cluster: LocalCluster, folder: Path) -> str:
     """What to type next."""
-    url = f"raftq://{node.text_address}"
+    url = "raftq://" + ",".join(cluster.text_addresses)
     raftq = Path(sys.executable).with_name("raftq")
+    pids = " ".join(map(str, cluster.pids))
     return f"""
-The node is still up (process {node.pid}, data in {folder}). Look around:
+The nodes are still up (processes {pids}, data in {folder}). Look around:
 
   export RAFTQ_URL={url}
+  '{raftq}' cluster
   '{raftq}' queues
   '{raftq}' tasks {QUARANTINE}
   '{raftq}' peek {PARTIALS}
-  curl http://{node.http_address}/v1/queues
+  curl http://{cluster.http_addresses[0]}/v1/cluster
 
-Stop it with: kill {node.pid}; its data stays until you delete it."""
+Stop them with: kill {pids}; their data stays until you delete it."""
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ finished, so nobody can die before telling.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -58,9 +58,15 @@ class Finished:
 
 
 async def run(
-    url: str, paths: Sequence[Path], log_dir: Path, say: Callable[[str], None]
+    url: str,
+    paths: Sequence[Path],
+    log_dir: Path,
+    say: Callable[[str], None],
+    disturb: Callable[[], Awaitable[None]] | None = None,
 ) -> Finished:
     """Do the whole job on files nobody has inserted yet, and tell how it went through ``say``.
+
+    ``disturb`` is called once in the middle of it.
 
     Raises:
         TimeoutError: it did not end in ``TIME_LIMIT_S``.
@@ -83,6 +89,9 @@ async def run(
                 f" {len(abandoned)} task in hand: others get it when its lease has run out"
             )
             workforce.hire("mapper", f"mapper-{MAPPERS + 1}")
+            if disturb is not None:
+                await watch.until(lambda progress: progress.waiting <= len(paths) // 3)
+                await disturb()
             await watch.until(lambda progress: progress.is_done)
             took_s = clock() - begin_s
         (last,) = await client.tasks(PARTIALS)

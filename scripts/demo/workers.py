@@ -80,7 +80,12 @@ class Workforce:
 
     def hire(self, role: str, name: str) -> WorkerProcess:
         """Start a worker: role ``mapper`` or ``reducer``."""
-        worker = WorkerProcess(role, name, self._url, self._log_dir)
+        # Each worker begins at another node; it knows the others.
+        scheme, _, addresses = self._url.partition("://")
+        nodes = addresses.split(",")
+        first = len(self._workers) % len(nodes)
+        url = f"{scheme}://{','.join(nodes[first:] + nodes[:first])}"
+        worker = WorkerProcess(role, name, url, self._log_dir)
         self._workers.append(worker)
         return worker
 

@@ -39,7 +39,7 @@ def said(node: NodeProcess, line: bytes) -> bytes:
 
 
 def test_the_ready_line_has_the_real_addresses(node):
-    assert list(node.facts) == ["node", "http", "text", "role", "data"]
+    assert list(node.facts) == ["node", "http", "text", "peer", "role", "data"]
     assert node.facts["role"] == "leader"
     assert node.facts["data"] == str(node.data_dir)
     assert said(node, b"1 ping\n") == b"1 pong\n"

@@ -100,3 +100,12 @@ def test_real_clocks_give_the_present():
     clock = LogClock()
     first = clock.now_ms()
     assert 0 <= clock.now_ms() - first < 1_000
+
+
+def test_a_follower_that_follows_the_log_for_long_and_then_leads_does_not_jump(hands):
+    clock = hands.clock()
+    for _ in range(50):
+        hands.pass_ms(100)
+        log_ms = hands.wall // MS
+    clock.advance_to(log_ms)  # what another node stamped just now
+    assert clock.now_ms() == log_ms

@@ -43,16 +43,23 @@ class LogClock:
 
     def now_ms(self) -> int:
         """Time for the next entry: never less than an earlier answer."""
+        self._follow_monotonic()
+        return self._log_ns // _NS_PER_MS
+
+    def _follow_monotonic(self) -> None:
         now_ns = self._monotonic()
         elapsed_ns = now_ns - self._seen_ns
         self._seen_ns = now_ns
         limit_ns = elapsed_ns // SLEW_DIVISOR
         error_ns = self._wall() - self._log_ns - elapsed_ns
         self._log_ns += elapsed_ns + max(-limit_ns, min(limit_ns, error_ns))
-        return self._log_ns // _NS_PER_MS
 
     def advance_to(self, log_ms: int) -> None:
-        """Go on from the log's own time if that is later, as a new leader has to."""
+        """Go on from the log's own time if that is later, as a new leader has to.
+
+        What has passed since the last look is in the log's time already, and must not come on top.
+        """
+        self._follow_monotonic()
         self._log_ns = max(self._log_ns, log_ms * _NS_PER_MS)
 
     def ahead_of_wall_ms(self) -> int:
