@@ -94,10 +94,10 @@ class GroupNode:
         self.may_lead = True
         self.snapshots = SnapshotsWanted()
         self.replica = Replica(Machine(), disk.base_index, group.members)
-        number = int(node_id[1:])
+        group.lives += 1  # a process never has the random numbers of an earlier one
         surroundings = Surroundings(
             clock=LogClock(lambda: EPOCH_NS + group.now_ns, lambda: group.now_ns),
-            random=Random(number),
+            random=Random(group.lives),
             monotonic=lambda: group.seconds,
             may_lead=lambda: self.may_lead,
         )
@@ -137,6 +137,7 @@ class EngineGroup:
         ids = [f"n{number + 1}" for number in range(count)]
         self.members = members or tuple(Member(id_, f"{id_}:1", True, f"b-{id_}") for id_ in ids)
         self.seconds = 1_000.0
+        self.lives = 0
         self._links: dict[tuple[str, str], Link] = {}
         self.nodes: dict[str, GroupNode] = {}
         for id_ in ids:

@@ -4,10 +4,21 @@ What was written is lost by ``power_cut`` unless a sync that began after it has 
 """
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Callable
+from typing import NamedTuple
 
 from raftq_cluster.backends.raft.storage.entry_log import EntryLog
 from raftq_cluster.backends.raft.storage.errors import StorageError
+
+
+class Image(NamedTuple):
+    """All that is on disk once a sync is complete."""
+
+    rows: tuple[tuple[int, bytes], ...]
+    term: int
+    voted_for: str | None
+    writes: int
 
 
 class HeldDisk:
@@ -21,8 +32,10 @@ class HeldDisk:
         self.voted_for: str | None = None
         self._log = EntryLog()
         self._is_dirty = False
-        self._durable: tuple[int, int, str | None] = (0, 0, None)
-        self._syncing: tuple[int, int, str | None] | None = None
+        self._writes = 0
+        self._written: list[int] = []  # the number of the write of each entry
+        self._durable = Image((), 0, None, 0)  # what a power cut leaves
+        self._syncing: Image | None = None
         self._done: Callable[[Exception | None], None] | None = None
 
     # --- for the test -------------------------------------------------------------------------
@@ -46,10 +59,11 @@ class HeldDisk:
     def power_cut(self) -> "HeldDisk":
         """The disk as a restarted node would find it."""
         after = HeldDisk(automatic=self.automatic)
-        index, after.term, after.voted_for = self._durable
-        after._durable = self._durable
-        for term, command in self._log.entries(1, index + 1):
+        rows, after.term, after.voted_for, _ = self._durable
+        for term, command in rows:
             after._log.append(term, command)
+        after._written = [0] * len(rows)
+        after._durable = Image(rows, after.term, after.voted_for, 0)
         return after
 
     def commands(self) -> list[bytes]:
@@ -75,11 +89,11 @@ class HeldDisk:
 
     @property
     def durable_index(self) -> int:
-        return self._durable[0]
+        return bisect_right(self._written, self._durable.writes)
 
     @property
     def vote_is_durable(self) -> bool:
-        return self._durable[1:] == (self.term, self.voted_for)
+        return (self._durable.term, self._durable.voted_for) == (self.term, self.voted_for)
 
     @property
     def is_dirty(self) -> bool:
@@ -98,28 +112,34 @@ class HeldDisk:
         del data_bytes, entries
 
     def reset_to(self, index: int, term: int) -> None:
-        self._log.reset(index, term)
-        self._is_dirty = True
+        raise AssertionError(f"nobody installs ({index}, {term}) here")
 
     def append(self, term: int, command: bytes) -> int:
         if self.append_error is not None:
             raise self.append_error
-        self._is_dirty = True
+        self._note_write()
+        self._written.append(self._writes)
         return self._log.append(term, command)
 
     def truncate_from(self, index: int) -> None:
         self._log.cut_from(index)
-        self._is_dirty = True
+        del self._written[index - 1 :]
+        self._note_write()
 
     def set_vote(self, term: int, voted_for: str | None) -> None:
         self.term, self.voted_for = term, voted_for
+        self._note_write()
+
+    def _note_write(self) -> None:
+        self._writes += 1
         self._is_dirty = True
 
     def begin_sync(self, done: Callable[[Exception | None], None]) -> None:
         assert self._syncing is None, "one sync at a time"
         self.syncs_begun += 1
         self._is_dirty = False
-        self._syncing = (self._log.last_index, self.term, self.voted_for)
+        rows = tuple(self._log.entries(1, self._log.last_index + 1))
+        self._syncing = Image(rows, self.term, self.voted_for, self._writes)
         self._done = done
         if self.automatic:
             asyncio.get_running_loop().call_soon(self.complete_sync)
