@@ -82,14 +82,7 @@ def decode_entry(data: bytes) -> Entry:
     Raises:
         CodecError: these bytes are no entry, or one of a version that this node does not know.
     """
-    fields = _unpack(data)
-    if not isinstance(fields, tuple) or len(fields) != 4:
-        raise CodecError("an entry has four fields")
-    version, now_ms, seed, segments = fields
-    if version != VERSION:
-        raise CodecError(f"entries of version {version} cannot be read")
-    if not (isinstance(now_ms, int) and isinstance(seed, int) and isinstance(segments, tuple)):
-        raise CodecError("the head of an entry is malformed")
+    now_ms, seed, segments = split_entry(data)
     return Entry(now_ms, seed, [decode_segment(segment) for segment in segments])
 
 

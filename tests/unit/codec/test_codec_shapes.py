@@ -22,7 +22,15 @@ ROWS = st.lists(st.one_of(
               st.one_of(st.none(), NAMES)),
     st.tuples(NAMES, NUMBERS), SCALARS,
 ), max_size=3).map(tuple)  # fmt: skip
+ANYTHING = st.recursive(
+    st.one_of(SCALARS, st.floats()),
+    lambda inner: st.one_of(st.lists(inner, max_size=9).map(tuple),
+                            st.dictionaries(st.text(max_size=2), inner, max_size=2)),
+    max_leaves=20,
+)  # fmt: skip
 OPERATIONS = st.one_of(
+    st.lists(ANYTHING, max_size=9).map(tuple),
+    st.tuples(st.just(op.MODIFY), NAMES, st.binary(max_size=2), NAMES, ANYTHING, ROWS, ROWS, ROWS),
     st.lists(st.one_of(SCALARS, ROWS), max_size=9).map(tuple),
     st.tuples(st.just(op.CLAIM), NAMES, st.binary(max_size=2), NAMES,
               st.lists(NAMES, max_size=3).map(tuple), NUMBERS, NUMBERS, st.booleans()),
@@ -64,6 +72,14 @@ def test_every_kind_of_operation_passes(operation):
         (op.MODIFY, "", b"", "", (7,), (), (), ()),
         (op.CONFIGURE, "", b"", "/q", "sideways", None, None),
         (op.RENEW, "", b"", "", (("a", -NUMBER_MAX - 1),), 1),
+        (op.MODIFY, "", b"", "", (("/q", "a", 0, 0, "aGk=", 0, 0, 0, "", False),), (), (), ()),
+        (op.CLAIM, "", "", "", ("/q",), 1, 1, False),
+        (op.CLAIM, "", b"", "", "/q", 1, 1, False),
+        (op.CLAIM, "", b"", "", ("/q",), 1.0, 1, False),
+        (op.CLAIM, "", b"", "", ("/q",), True, 1, False),
+        (op.CLAIM, "", b"", "", ("/q",), 1, 1, 0),
+        (op.SETTLE, "", b"", op.ACK, "/q", 1, 0, 0),
+        (float(op.TICK),), (True, "", b"", "", ("/q",), 1, 1, False), {op.TICK: 0},
     ],
 )  # fmt: skip
 def test_what_has_not_the_shape_of_an_operation_is_refused(bad):
@@ -81,7 +97,8 @@ def test_what_passes_can_be_applied(operations):
     machine = Machine()
     seeded = op.Modify(op.MODIFY, "", b"", "", (op.Insert("/q", "/r", serial=True),), (), (), ())
     machine.apply(1, 1_000, 1, [[seeded]])
-    machine.apply(2, 2_000, 2, [operations])
+    claim = op.Claim(op.CLAIM, "", b"", "", ("/q",), 1_000, 1, True)
+    machine.apply(2, 2_000, 2, [operations, [claim], operations])
     machine.apply(3, 10**13, 3, [operations])
     assert encode_segment([tuple(machine.tasks)])
 
