@@ -35,6 +35,13 @@ def free_address() -> str:
         return f"127.0.0.1:{sock.getsockname()[1]}"
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until something is so that no event tells of: sockets are real here."""
+    async with asyncio.timeout(WAIT_S):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
 class RaftCluster:
     """Nodes by id. Small bounds, so that snapshots and compaction come soon."""
 
@@ -116,9 +123,7 @@ class RaftCluster:
             return await done
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(WAIT_S):
-            while not condition():
-                await asyncio.sleep(0.01)
+        await until(condition)
 
     async def digests(self) -> set[str]:
         answers = [await backend.read(Digest()) for backend in self.backends.values()]

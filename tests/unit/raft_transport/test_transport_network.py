@@ -7,6 +7,7 @@ import random
 import pytest
 import pytest_asyncio
 from tests.support.peer_certificates import Authority
+from tests.support.raft_cluster import until
 
 from raftq_cluster.backends.raft.peer_api import AskError, Identity, PeerError
 from raftq_cluster.backends.raft.transport import accepting
@@ -69,12 +70,6 @@ class Node:
 
     def know(self, *others):
         self.network.set_peers({other.id: other.network.address for other in others})
-
-
-async def until(condition):
-    async with asyncio.timeout(WAIT_S):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 @pytest_asyncio.fixture
