@@ -159,6 +159,7 @@ class LocalCluster:
     """Nodes n1, n2, … that form one cluster. Their ports stay theirs from one start to the next."""
 
     def __init__(self, folder: Path, count: int = 3) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         ids = [f"n{number + 1}" for number in range(count)]
         ports = free_ports(3 * count)
         peers = ports[2 * count :]

@@ -27,7 +27,6 @@ def main() -> None:
     took_s = []
     with tempfile.TemporaryDirectory(prefix="raftq-failover-") as folder:
         data = Path(folder) / "data"
-        data.mkdir()
         with (
             LocalCluster(data) as cluster,
             Client("raftq://" + ",".join(cluster.text_addresses), timeout_s=20.0) as client,

@@ -41,7 +41,6 @@ def main() -> int:
         clean_up.callback(shutil.rmtree, folder, ignore_errors=True)
         cluster = LocalCluster(folder / "nodes")
         clean_up.callback(cluster.stop)
-        (folder / "nodes").mkdir()
         try:
             cluster.start()
             say(f"three nodes serve raftq://{','.join(cluster.text_addresses)}")
