@@ -237,6 +237,43 @@ class AsyncClient:
         """Tell about the cluster and its members, as the answering node sees them."""
         return await self._ask("cluster", documents.ClusterRequest(), ClusterReply)
 
+    async def add_member(self, peer: str, *, voter: bool = True) -> ClusterReply:
+        """Make the node that waits at ``peer`` (``HOST:PORT``) a member; see docs/cluster.md.
+
+        Nodes that are started with ``--join`` and an address come in by themselves. This and the other
+        changes of the cluster may be repeated; they are retried, and have no idempotency key.
+        """
+        request = documents.AddMemberRequest(peer=peer, voter=voter)
+        return await self._ask("add_member", request, ClusterReply)
+
+    async def remove_member(self, id: str) -> ClusterReply:  # noqa: A002 - the field's name
+        """Let a member go, dead or alive.
+
+        Raises:
+            NotFound: there is none of this id (any more).
+            ChangeRefused: the voters left could not reach a majority.
+        """
+        request = documents.RemoveMemberRequest(id=id)
+        return await self._ask("remove_member", request, ClusterReply)
+
+    async def promote_member(self, id: str) -> ClusterReply:  # noqa: A002 - the field's name
+        """Let a learner vote."""
+        request = documents.PromoteMemberRequest(id=id)
+        return await self._ask("promote_member", request, ClusterReply)
+
+    async def replace_member(self, id: str, by: str) -> ClusterReply:  # noqa: A002 - the field's name
+        """Let ``by``, a member or the address of a node that waits, take a member's place.
+
+        Raises:
+            Unavailable: it has come in and is still catching up; the same call goes on.
+        """
+        request = documents.ReplaceMemberRequest(id=id, by=by)
+        return await self._ask("replace_member", request, ClusterReply)
+
+    async def transfer(self, to: str = "") -> ClusterReply:
+        """Move the leadership to a voter, or away from the leader."""
+        return await self._ask("transfer", documents.TransferRequest(to=to), ClusterReply)
+
     async def settings(self, *, stale: bool = False) -> list[Settings]:
         """List the settings of queues, by pattern."""
         request = documents.SettingsRequest(consistency=_consistency(stale))

@@ -52,9 +52,16 @@ class InvalidRequest(RaftqError, ValueError):  # noqa: N818 - reads as the refus
 
 
 class NotFound(RaftqError, LookupError):  # noqa: N818 - reads as the refusal it is
-    """There is no such task."""
+    """There is no such task, or no such member."""
 
     code = "task_not_found"
+    decisive = True
+
+
+class ChangeRefused(RaftqError):  # noqa: N818 - reads as the refusal it is
+    """The members of the cluster cannot be changed like this."""
+
+    code = "change_refused"
     decisive = True
 
 
@@ -167,9 +174,11 @@ _BY_CODE: Final[dict[str, type[RaftqError]]] = {
     "forbidden": Denied,
     "not_found": ProtocolError,
     "task_not_found": NotFound,
+    "member_not_found": NotFound,
     "method_not_allowed": ProtocolError,
     "not_acceptable": ProtocolError,
     "unsupported_media_type": ProtocolError,
+    "change_refused": ChangeRefused,
     "dependency": DependencyError,
     "too_large": TooLarge,
     "request_timeout": Unavailable,

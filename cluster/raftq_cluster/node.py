@@ -25,7 +25,7 @@ from raftq_cluster.backends.raft.transport.network import PeerNetwork
 from raftq_cluster.backends.raft.transport.tls import PeerTls
 from raftq_cluster.backends.raft.upkeep import Bounds
 from raftq_cluster.config import StartError
-from raftq_cluster.config.settings import Address, Settings, initial_members, peer_addresses
+from raftq_cluster.config.settings import Address, Settings, initial_members, join_addresses
 from raftq_cluster.observability.metrics import Metrics
 from raftq_cluster.servers.http.server import HttpServer
 from raftq_cluster.servers.text.server import TextServer
@@ -205,7 +205,7 @@ def _plan(settings: Settings) -> Plan:
     if settings.initial_cluster:
         return Initial(initial_members(settings.initial_cluster))
     if settings.join:
-        return Join(peer_addresses(settings.join))
+        return Join(join_addresses(settings.join))
     return Alone()
 
 

@@ -13,7 +13,7 @@ It remembers every operation that was submitted.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from raftq_cluster.backends.api import Answer, BackendError, Load, Ready, Sink, Status
+from raftq_cluster.backends.api import Answer, BackendError, Load, MemberChange, Ready, Sink, Status
 from raftq_cluster.backends.memory import MemoryBackend
 from raftq_cluster.core import operations as op
 from raftq_cluster.core.operations import Operation
@@ -29,6 +29,7 @@ class HeldBackend:
     def __init__(self, seed: int = 1) -> None:
         self.clock_ms = START_MS
         self.submitted: list[Any] = []
+        self.changes: list[MemberChange] = []
         self.hold_everything = False
         self.hold_claims = False
         self.hold_outcomes = False
@@ -102,6 +103,11 @@ class HeldBackend:
 
     def advertise(self, http: str, text: str) -> None:
         del http, text
+
+    async def change_members(self, change: MemberChange) -> None:
+        self.changes.append(change)
+        if self.read_failure is not None:
+            raise self.read_failure
 
     def status(self) -> Status:
         return self._memory.status()

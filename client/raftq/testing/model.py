@@ -11,7 +11,14 @@ from typing import Any, Final, Literal
 from msgspec import UNSET, Raw, UnsetType
 from msgspec.structs import asdict, replace
 
-from raftq.errors import DependencyError, InvalidRequest, NotFound, RaftqError, TooLarge
+from raftq.errors import (
+    ChangeRefused,
+    DependencyError,
+    InvalidRequest,
+    NotFound,
+    RaftqError,
+    TooLarge,
+)
 from raftq.testing.settings import SettingsTable
 from raftq.wire import documents as wire
 
@@ -41,6 +48,7 @@ class Model:
             "settings": lambda _: wire.SettingsReply(settings=self._settings.rows()),
             "time": lambda _: wire.TimeReply(now=self._now),
             "cluster": self._cluster,
+            **dict.fromkeys(_MEMBER_CHANGES, _refuse_change),
         }
 
     def call(self, verb: str, document: Any, now_ms: int) -> wire.Reply:
@@ -322,6 +330,16 @@ class Model:
             index=self.index,
             members=[],
         )
+
+
+# What a cluster in memory, which has no members, refuses.
+_MEMBER_CHANGES: Final = (
+    "add_member", "remove_member", "promote_member", "replace_member", "transfer",
+)  # fmt: skip
+
+
+def _refuse_change(_: wire.Document) -> wire.Reply:
+    raise ChangeRefused("a cluster in memory has no other members")
 
 
 def _bare(task: wire.Task) -> wire.Task:

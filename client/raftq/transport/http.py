@@ -45,6 +45,10 @@ def _in_path(fields: dict[str, Any]) -> str:
     return f"/{quote(id_, safe='')}{_in_query(fields)}"
 
 
+def _to_promote(fields: dict[str, Any]) -> str:
+    return f"{_in_path(fields)}/promote"
+
+
 _ROUTES: Final[dict[str, _Route]] = {
     "claim": _Route("POST", "/v1/claim", None),
     "modify": _Route("POST", "/v1/modify", None),
@@ -57,6 +61,11 @@ _ROUTES: Final[dict[str, _Route]] = {
     "settings": _Route("GET", "/v1/settings", _in_query),
     "time": _Route("GET", "/v1/time", _in_query),
     "cluster": _Route("GET", "/v1/cluster", _in_query),
+    "add_member": _Route("POST", "/v1/cluster/members", None),
+    "remove_member": _Route("DELETE", "/v1/cluster/members", _in_path),
+    "promote_member": _Route("POST", "/v1/cluster/members", _to_promote),
+    "replace_member": _Route("POST", "/v1/cluster/replace", None),
+    "transfer": _Route("POST", "/v1/cluster/transfer", None),
 }
 
 

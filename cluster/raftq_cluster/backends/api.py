@@ -67,8 +67,45 @@ class Status:
     members: tuple[MemberStatus, ...]
 
 
+class AddMember(NamedTuple):
+    """Make the node that waits at ``peer`` (``HOST:PORT``) a member; it votes later, or does not."""
+
+    peer: str
+    voter: bool
+
+
+class RemoveMember(NamedTuple):
+    """Let a member go."""
+
+    id: str
+
+
+class PromoteMember(NamedTuple):
+    """Let a learner vote."""
+
+    id: str
+
+
+class ReplaceMember(NamedTuple):
+    """Let ``by``, a member's id or the address of a node that waits, take a member's place."""
+
+    id: str
+    by: str
+
+
+class TransferLeadership(NamedTuple):
+    """Move the leadership to a voter, "" for the most fitting one."""
+
+    to: str
+
+
+MemberChange: TypeAlias = (
+    AddMember | RemoveMember | PromoteMember | ReplaceMember | TransferLeadership
+)
+
+
 class BackendError(Exception):
-    """A query could not be answered. ``code`` is a stable name of ``raftq.wire.codes``."""
+    """A query could not be answered, or a change of the members not be made. ``code`` is a stable name of ``raftq.wire.codes``."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -134,4 +171,13 @@ class Backend(Protocol):
 
     def status(self) -> Status:
         """Tell about the cluster."""
+        ...
+
+    async def change_members(self, change: MemberChange) -> None:
+        """Change who is a member or who leads; done on return. May be repeated.
+
+        Raises:
+            BackendError: ``member_not_found``; ``change_refused``: not like this; ``unavailable``:
+                not now; ``outcome_unknown``.
+        """
         ...

@@ -7,7 +7,16 @@ import time
 from collections.abc import Callable, Sequence
 from random import Random
 
-from raftq_cluster.backends.api import Answer, Load, MemberStatus, Ready, Sink, Status
+from raftq_cluster.backends.api import (
+    Answer,
+    BackendError,
+    Load,
+    MemberChange,
+    MemberStatus,
+    Ready,
+    Sink,
+    Status,
+)
 from raftq_cluster.core.machine import Machine
 from raftq_cluster.core.operations import CLAIM, Claim, Operation, Tick
 from raftq_cluster.core.outcomes import Claimed
@@ -94,6 +103,11 @@ class MemoryBackend:
         return Status(
             "memory", self._node_id, "memory", "memory", 1, self._node_id, index, True, (member,)
         )
+
+    async def change_members(self, change: MemberChange) -> None:
+        """Refuse: there is nobody to change."""
+        del change
+        raise BackendError("change_refused", "a node in memory has no other members")
 
     def _finds_nothing(self, operations: Sequence[Operation], now_ms: int) -> bool:
         if len(operations) != 1 or operations[0][0] != CLAIM:

@@ -21,6 +21,7 @@ from raftq_cluster.config.settings import (
     Option,
     Settings,
     initial_members,
+    join_addresses,
     peer_addresses,
 )
 
@@ -184,7 +185,7 @@ def _check_peers(settings: Settings, origins: Mapping[str, str]) -> None:
         )
     for name, read, shape in (
         ("peer_advertise", peer_addresses, "HOST:PORT"),
-        ("join", peer_addresses, "HOST:PORT, or several with commas between them"),
+        ("join", join_addresses, "HOST:PORT, several with commas between them, or wait"),
         ("initial_cluster", initial_members, "ID=HOST:PORT,... with each id and address once"),
     ):
         try:

@@ -56,6 +56,7 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+JOIN_WAIT: Final = "wait"  # for ``--join``: until a leader comes
 NODE_ID: Final = "[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 
 
@@ -70,6 +71,11 @@ def peer_addresses(text: str) -> tuple[str, ...]:
     if not all(address.port for address in addresses):
         raise ValueError(text)
     return tuple(str(address) for address in addresses)
+
+
+def join_addresses(text: str) -> tuple[str, ...]:
+    """Read ``HOST:PORT,...``, or ``wait``, which is none. Raises as :func:`peer_addresses`."""
+    return () if text == JOIN_WAIT else peer_addresses(text)
 
 
 def initial_members(text: str) -> dict[str, str]:
@@ -119,7 +125,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     join: Annotated[
         str,
         Meta(
-            description="peer addresses of members of the cluster to join; ignored once joined",
+            description="peer addresses of members of the cluster to join, or wait to be added;"
+            " ignored once joined",
             extra={"metavar": "HOST:PORT,..."},
         ),
     ] = ""

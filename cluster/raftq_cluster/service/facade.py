@@ -9,8 +9,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from raftq_cluster.backends.api import Answer, Backend, BackendError, Load, Sink, Status
-from raftq_cluster.core.operations import MODIFY, Claim, Operation
+from raftq_cluster.backends.api import (
+    Answer,
+    Backend,
+    BackendError,
+    Load,
+    MemberChange,
+    Sink,
+    Status,
+)
+from raftq_cluster.core.operations import GUARD, MODIFY, Claim, Operation
 from raftq_cluster.core.outcomes import Outcome, Refused, Unfinished
 from raftq_cluster.core.queries import Query
 from raftq_cluster.service.ids import id_source
@@ -157,6 +165,17 @@ class Service:
         )
         return replace(status, members=members)
 
+    async def change_members(self, change: MemberChange) -> None:
+        """Change who is a member of the cluster, or who leads it; done on return.
+
+        Raises:
+            Refusal: see :meth:`Backend.change_members`.
+        """
+        try:
+            await self._backend.change_members(change)
+        except BackendError as error:
+            raise Refusal(error.code, error.detail, index=self._backend.status().index) from error
+
     def load(self) -> Load:
         """Tell how full the state is."""
         return self._backend.load()
@@ -193,6 +212,8 @@ def _over_limit(code: str, name: str, limit: int) -> Refused:
 
 
 def _inserts(operation: Operation) -> bool:
+    if operation[0] == GUARD:
+        return _inserts(operation[4])  # type: ignore[arg-type, misc]
     return operation[0] == MODIFY and bool(operation[4])  # type: ignore[misc]
 
 

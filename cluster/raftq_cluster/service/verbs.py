@@ -10,11 +10,19 @@ from typing import Any, Final, TypeAlias
 
 from raftq.wire import documents as wire
 from raftq.wire.formats import Format
+from raftq_cluster.backends.api import (
+    AddMember,
+    MemberChange,
+    PromoteMember,
+    RemoveMember,
+    ReplaceMember,
+    TransferLeadership,
+)
 from raftq_cluster.core import queries
 from raftq_cluster.core.operations import Claim, Operation
 from raftq_cluster.core.outcomes import Done, Outcome
 from raftq_cluster.service import building, rendering
-from raftq_cluster.service.facade import Service
+from raftq_cluster.service.entrance import Entrance
 from raftq_cluster.service.names import check_id
 from raftq_cluster.service.refusals import Refusal, over_limit
 
@@ -38,7 +46,7 @@ class OperationVerb:
     name: str
     request: type[wire.Document]
     reply: type[wire.Reply]
-    build: Callable[[Service, Any, Format], Operation]
+    build: Callable[[Entrance, Any, Format], Operation]
     """Raises Refusal ``invalid`` or ``too_large``."""
     render: Callable[[int, Outcome, Format], wire.Reply]
     """Raises Refusal if the outcome is one."""
@@ -50,19 +58,19 @@ class OperationVerb:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueryVerb:
-    """A verb that changes nothing."""
+    """A verb that is no log entry's operation: it changes nothing, or the cluster's members."""
 
     name: str
     request: type[wire.Document]
     reply: type[wire.Reply]
-    run: Callable[[Service, Any, Format], Awaitable[Result]]
+    run: Callable[[Entrance, Any, Format], Awaitable[Result]]
     """Raises Refusal."""
 
 
 Verb: TypeAlias = OperationVerb | QueryVerb
 
 
-async def call(service: Service, verb: Verb, document: Any, fmt: Format) -> Result:
+async def call(service: Entrance, verb: Verb, document: Any, fmt: Format) -> Result:
     """Do a verb, of either kind, and wait for its answer.
 
     Raises:
@@ -81,20 +89,20 @@ async def call(service: Service, verb: Verb, document: Any, fmt: Format) -> Resu
     return index, verb.render(index, outcome, fmt)
 
 
-async def _dry_run(service: Service, document: wire.ModifyRequest, fmt: Format) -> Result:
+async def _dry_run(service: Entrance, document: wire.ModifyRequest, fmt: Format) -> Result:
     modify = building.modify_of(service, document, fmt)
     answer = await service.read(queries.DryRun(modify))
     return answer.index, rendering.render_modify(answer.index, answer.value, fmt)
 
 
-async def _queues(service: Service, document: wire.QueuesRequest, _: Format) -> Result:
+async def _queues(service: Entrance, document: wire.QueuesRequest, _: Format) -> Result:
     query = queries.Queues(tuple(document.prefix), tuple(document.exact), document.limit)
     answer = await service.read(query, stale=document.consistency == "stale")
     queues = [rendering.queue_document(stats) for stats in answer.value]
     return answer.index, wire.QueuesReply(queues=queues)
 
 
-async def _tasks(service: Service, document: wire.TasksRequest, fmt: Format) -> Result:
+async def _tasks(service: Entrance, document: wire.TasksRequest, fmt: Format) -> Result:
     if not document.queue and not document.id:
         raise Refusal("invalid", "queue or id must be given", field="queue")
     query = queries.Tasks(
@@ -117,7 +125,7 @@ def _check_listing(size_bytes: int, bytes_max: int) -> None:
         raise over_limit("too_large", what, "listing_bytes_max", bytes_max)
 
 
-async def _task(service: Service, document: wire.TaskRequest, fmt: Format) -> Result:
+async def _task(service: Entrance, document: wire.TaskRequest, fmt: Format) -> Result:
     check_id(document.id)
     query = queries.Tasks("", "", (document.id,), 1, omit_values=False)
     answer = await service.read(query, stale=document.consistency == "stale")
@@ -126,22 +134,33 @@ async def _task(service: Service, document: wire.TaskRequest, fmt: Format) -> Re
     return answer.index, rendering.task_document(answer.value[0], fmt, with_value=True)
 
 
-async def _settings(service: Service, document: wire.SettingsRequest, _: Format) -> Result:
+async def _settings(service: Entrance, document: wire.SettingsRequest, _: Format) -> Result:
     answer = await service.read(queries.AllSettings(), stale=document.consistency == "stale")
     rows = [rendering.settings_document(row) for row in answer.value]
     return answer.index, wire.SettingsReply(settings=rows)
 
 
-async def _time(service: Service, document: wire.TimeRequest, _: Format) -> Result:
+async def _time(service: Entrance, document: wire.TimeRequest, _: Format) -> Result:
     del document
     answer = await service.read(queries.Time())
     return answer.index, wire.TimeReply(now=answer.value)
 
 
-async def _cluster(service: Service, document: wire.ClusterRequest, _: Format) -> Result:
+async def _cluster(service: Entrance, document: wire.ClusterRequest, _: Format) -> Result:
     del document
     status = service.cluster()
     return status.index, rendering.cluster_document(status)
+
+
+def _administers(change_of: Callable[[Any], MemberChange]) -> Callable[..., Awaitable[Result]]:
+    """Make a verb's ``run`` that changes the members, and answers with the cluster as it is then."""
+
+    async def run(service: Entrance, document: Any, _: Format) -> Result:
+        await service.change_members(change_of(document))
+        status = service.cluster()
+        return status.index, rendering.cluster_document(status)
+
+    return run
 
 
 def _render_configure(index: int, outcome: Outcome, _: Format) -> wire.Reply:
@@ -200,6 +219,36 @@ _ALL: Final[tuple[Verb, ...]] = (
     ),
     QueryVerb(name="time", request=wire.TimeRequest, reply=wire.TimeReply, run=_time),
     QueryVerb(name="cluster", request=wire.ClusterRequest, reply=wire.ClusterReply, run=_cluster),
+    QueryVerb(
+        name="add_member",
+        request=wire.AddMemberRequest,
+        reply=wire.ClusterReply,
+        run=_administers(lambda document: AddMember(document.peer, document.voter)),
+    ),
+    QueryVerb(
+        name="remove_member",
+        request=wire.RemoveMemberRequest,
+        reply=wire.ClusterReply,
+        run=_administers(lambda document: RemoveMember(document.id)),
+    ),
+    QueryVerb(
+        name="promote_member",
+        request=wire.PromoteMemberRequest,
+        reply=wire.ClusterReply,
+        run=_administers(lambda document: PromoteMember(document.id)),
+    ),
+    QueryVerb(
+        name="replace_member",
+        request=wire.ReplaceMemberRequest,
+        reply=wire.ClusterReply,
+        run=_administers(lambda document: ReplaceMember(document.id, document.by)),
+    ),
+    QueryVerb(
+        name="transfer",
+        request=wire.TransferRequest,
+        reply=wire.ClusterReply,
+        run=_administers(lambda document: TransferLeadership(document.to)),
+    ),
 )
 
 VERBS: Final[dict[str, Verb]] = {verb.name: verb for verb in _ALL}

@@ -148,7 +148,7 @@ ADDRESSES = [
     Bad("an absent task", get("/v1/tasks/x"), "task_not_found"),
     Bad("any address of the server", b"OPTIONS * HTTP/1.1\r\nHost: n\r\n\r\n", "not_found"),
     Bad("a proxy's request", b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", "not_found"),
-    Bad("members", post("/v1/cluster/members", document={}), "not_found"),
+    Bad("members", post("/v1/cluster/members", document={}), "invalid"),
     Bad("events", get("/v1/events"), "not_found"),
 ]
 

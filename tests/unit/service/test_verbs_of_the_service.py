@@ -252,6 +252,7 @@ async def test_every_verb_is_in_the_table_by_its_name():
     assert set(VERBS) == {
         "claim", "modify", "renew", "configure", "forget",
         "queues", "tasks", "task", "settings", "time", "cluster",
+        "add_member", "remove_member", "promote_member", "replace_member", "transfer",
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""``raftq cluster``: show the nodes and the time of the log."""
+"""``raftq cluster``: show the nodes and the time of the log; ``members`` changes them."""
 
 from typing import Final
 
@@ -12,6 +12,11 @@ _VERBS: Final = {
     "Verbs": {
         "status": Entry("cluster", "Show the nodes (the default)", "status"),
         "time": Entry("cluster", "Show the time of the log", "time"),
+        "add": Entry("members", "Make a node that waits a member", "add"),
+        "remove": Entry("members", "Let a member go", "remove"),
+        "promote": Entry("members", "Let a learner vote", "promote"),
+        "replace": Entry("members", "Let another node take a member's place", "replace"),
+        "transfer": Entry("members", "Move the leadership", "transfer"),
     }
 }
 
@@ -27,7 +32,7 @@ _VERBS: Final = {
 @connected
 @click.pass_context
 def command(ctx: click.Context) -> int:
-    """Show the nodes, who leads, and how far each has come.
+    """Show or change the nodes, who leads, and how far each has come.
 
     Exit code 5 says that no leader is known.
     """

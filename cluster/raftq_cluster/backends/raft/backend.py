@@ -15,10 +15,12 @@ from raftq_cluster.backends.api import (
     Answer,
     BackendError,
     Load,
+    MemberChange,
     Ready,
     Sink,
     Status,
 )
+from raftq_cluster.backends.raft.calls import CallError
 from raftq_cluster.backends.raft.engine_api import StoppedError
 from raftq_cluster.backends.raft.replica import UNAVAILABLE, tell
 from raftq_cluster.backends.raft.running import Outside, Running
@@ -223,6 +225,15 @@ class RaftBackend:
             engine.is_serving,
             running.facts.members(),
         )
+
+    async def change_members(self, change: MemberChange) -> None:
+        """Change the members or the leader. See ``Backend``."""
+        if self._running is None:
+            raise BackendError(UNAVAILABLE, _NOT_RUNNING)
+        try:
+            await self._running.administration().change(change)
+        except CallError as error:
+            raise BackendError(error.code, error.detail) from error
 
 
 def _resolve(done: asyncio.Future[Outcome], outcome: Outcome) -> None:

@@ -66,7 +66,7 @@ class Reception:
             return Elsewhere(leader=leader.peer)
         if peer.cluster_id and peer.cluster_id != self._me.cluster_id:
             return No(why=f"node {peer.node_id} belongs to cluster {peer.cluster_id} already")
-        member = Member(peer.node_id, question.peer, voter=False, birth=peer.birth)
+        member = Member(peer.node_id, question.peer, voter=False, birth=peer.birth, is_joining=True)
         try:
             await self._steward.add(member)
         except CallError as error:

@@ -15,6 +15,7 @@ from random import Random, SystemRandom
 from typing import Final, NamedTuple
 
 from raftq_cluster.backends.raft import core_pysyncobj, peer_api
+from raftq_cluster.backends.raft.administration import Administration
 from raftq_cluster.backends.raft.calls import Calls
 from raftq_cluster.backends.raft.commands import Member
 from raftq_cluster.backends.raft.core_api import Timing
@@ -198,6 +199,10 @@ class Running:
         except TimeoutError:
             _log.warning("no leader is known yet; the node goes on looking for one")
         self._is_started = True
+
+    def administration(self) -> Administration:
+        """Who carries out what operators ask of the members."""
+        return Administration(self.identity, self.engine, self.steward, self._network)
 
     def _has_others(self) -> bool:
         return len(self.engine.members) > 1

@@ -33,6 +33,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     id: str = ""
     peer: str = ""
     birth: str = ""
+    is_joining: bool = True  # who is added votes once it has caught up
 
 
 class Steward:
@@ -98,8 +99,15 @@ class Steward:
     # --- orders -------------------------------------------------------------------------------
 
     async def add(self, member: Member) -> None:
-        """Let a node in, as a learner that becomes a voter. Raises ``CallError``."""
-        await self._order(Order(what="add", id=member.id, peer=member.peer, birth=member.birth))
+        """Let a node in, as a learner; it votes later if it is joining. Raises ``CallError``."""
+        order = Order(
+            what="add",
+            id=member.id,
+            peer=member.peer,
+            birth=member.birth,
+            is_joining=member.is_joining,
+        )
+        await self._order(order)
 
     async def promote(self, node_id: str) -> None:
         """Let a learner vote. Raises ``CallError``."""
@@ -220,7 +228,15 @@ class Steward:
 
 def _change_of(order: Order) -> Change:
     if order.what == "add":
-        return Add(Member(order.id, order.peer, voter=False, birth=order.birth, is_joining=True))
+        return Add(
+            Member(
+                order.id,
+                order.peer,
+                voter=False,
+                birth=order.birth,
+                is_joining=order.is_joining,
+            )
+        )
     if order.what == "correct":
         return Correct(order.id, order.peer, order.birth)
     if order.what == "promote":

@@ -97,13 +97,13 @@ def _body_handler(context: Context, route: VerbRoute) -> Handler:
 def _query_handler(context: Context, route: VerbRoute) -> Handler:
     verb = VERBS[route.verb]
     fields = document_fields(verb.request)
+    template = route.path.split("/")[1:]
+    places = {name: template.index(f"{{{name}}}") for name in route.path_fields}
 
     async def handle(request: web.Request) -> web.Response:
         fmt = require_answer_format(request, "json")
-        names = route.path_fields
-        fixed = (
-            dict(zip(names, path_segments(request)[-len(names) :], strict=True)) if names else {}
-        )
+        segments = path_segments(request) if places else []
+        fixed = {name: segments[place] for name, place in places.items()}
         document = read_query(request.rel_url.raw_query_string, verb.request, fields, fixed)
         index, reply = await call(context.service, verb, document, fmt)
         return context.answers.document(index, reply, fmt)

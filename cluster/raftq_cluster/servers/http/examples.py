@@ -38,6 +38,28 @@ _CLAIMED: Final[Json] = _WAITING | {
     "claims": 1,
 }
 _VALUE: Final[Json] = {"value": {"to": "ada@example.org"}}
+_CLUSTER: Final[Json] = {
+    "cluster_id": "5f0c7f4e",
+    "node": "n1",
+    "backend": "raft",
+    "durability": "fdatasync",
+    "term": 1,
+    "leader": "n1",
+    "index": 42,
+    "members": [
+        {
+            "id": "n1",
+            "role": "leader",
+            "peer": "127.0.0.1:7678",
+            "http": "127.0.0.1:7677",
+            "text": "127.0.0.1:7979",
+            "applied": 42,
+            "lag": 0,
+            "last_contact_ms": 0,
+            "version": "0.1.0",
+        }
+    ],
+}
 
 EXAMPLES: Final[dict[str, Example]] = {
     "claim": Example(
@@ -85,31 +107,12 @@ EXAMPLES: Final[dict[str, Example]] = {
     "tasks": Example({"queue": "/mail/out", "limit": 10}, {"tasks": [_WAITING | _VALUE]}),
     "task": Example({"id": _ID}, _WAITING | _VALUE),
     "time": Example({}, {"now": _NOW_MS}),
-    "cluster": Example(
-        {},
-        {
-            "cluster_id": "5f0c7f4e",
-            "node": "n1",
-            "backend": "raft",
-            "durability": "fdatasync",
-            "term": 1,
-            "leader": "n1",
-            "index": 42,
-            "members": [
-                {
-                    "id": "n1",
-                    "role": "leader",
-                    "peer": "127.0.0.1:7678",
-                    "http": "127.0.0.1:7677",
-                    "text": "127.0.0.1:7979",
-                    "applied": 42,
-                    "lag": 0,
-                    "last_contact_ms": 0,
-                    "version": "0.1.0",
-                }
-            ],
-        },
-    ),
+    "cluster": Example({}, _CLUSTER),
+    "add_member": Example({"peer": "127.0.0.1:7688", "voter": True}, _CLUSTER),
+    "remove_member": Example({"id": "n3"}, _CLUSTER),
+    "promote_member": Example({"id": "n4"}, _CLUSTER),
+    "replace_member": Example({"id": "n3", "by": "127.0.0.1:7708"}, _CLUSTER),
+    "transfer": Example({"to": "n1"}, _CLUSTER),
     "settings": Example(
         {}, {"settings": [{"pattern": "/mail/*", "order": "fifo", "paused": False}]}
     ),

@@ -12,6 +12,8 @@ _READING: Final = ("bad_request", "invalid", "not_acceptable", "too_large")
 _BODY: Final = (*_READING, "unsupported_media_type", "request_timeout", "too_busy")
 _WRITING: Final = (*_BODY, "idempotency_key_reused", "unavailable", "outcome_unknown")
 
+_CHANGING: Final = ("member_not_found", "change_refused", "unavailable", "outcome_unknown")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VerbRoute:
@@ -21,7 +23,7 @@ class VerbRoute:
     path: str
     verb: str
     source: Literal["body", "query"]
-    path_fields: tuple[str, ...] = ()  # fields of the document that the last segments give
+    path_fields: tuple[str, ...] = ()  # fields of the document that segments in braces give
     refuses: tuple[str, ...]  # codes, besides ``internal``
     summary: str
 
@@ -112,6 +114,48 @@ VERB_ROUTES: Final = (
         source="query",
         refuses=_READING,
         summary="The members of the cluster as this node sees them",
+    ),
+    VerbRoute(
+        method="POST",
+        path="/v1/cluster/members",
+        verb="add_member",
+        source="body",
+        refuses=(*_BODY, *_CHANGING),
+        summary="Make a node that waits a member of the cluster",
+    ),
+    VerbRoute(
+        method="DELETE",
+        path="/v1/cluster/members/{id}",
+        verb="remove_member",
+        source="query",
+        path_fields=("id",),
+        refuses=(*_READING, *_CHANGING),
+        summary="Let a member go",
+    ),
+    VerbRoute(
+        method="POST",
+        path="/v1/cluster/members/{id}/promote",
+        verb="promote_member",
+        source="query",
+        path_fields=("id",),
+        refuses=(*_READING, *_CHANGING),
+        summary="Let a learner vote",
+    ),
+    VerbRoute(
+        method="POST",
+        path="/v1/cluster/replace",
+        verb="replace_member",
+        source="body",
+        refuses=(*_BODY, *_CHANGING),
+        summary="Let another node take a member's place",
+    ),
+    VerbRoute(
+        method="POST",
+        path="/v1/cluster/transfer",
+        verb="transfer",
+        source="body",
+        refuses=(*_BODY, *_CHANGING),
+        summary="Move the leadership",
     ),
     VerbRoute(
         method="GET",
