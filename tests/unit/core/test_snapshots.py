@@ -1,5 +1,6 @@
 """Snapshots: taken while the machine goes on, refused when they are not what they must be."""
 
+import gc
 from collections.abc import Callable
 from itertools import chain
 from typing import Any
@@ -14,6 +15,7 @@ from raftq_cluster.core.machine import Machine
 from raftq_cluster.core.restoring import restore
 from raftq_cluster.core.snapshot import Record, outcome_of
 from raftq_cluster.core.state import MachineError
+from raftq_cluster.core.task import Task
 
 
 def filled() -> TaskTable:
@@ -255,3 +257,19 @@ def test_settings_are_kept() -> None:
     assert table.stats("/b").order == "priority"
     assert table.do(configure("/b*", order="fifo")) is not None
     assert table.stats("/b").order == "fifo"
+
+
+def test_a_dismantled_machine_gives_its_tasks_back_without_the_collector() -> None:
+    def tasks() -> int:
+        return sum(isinstance(item, Task) for item in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = tasks()
+        machine = filled().machine
+        assert tasks() > before
+        machine.dismantle()
+        assert tasks() == before
+    finally:
+        gc.enable()

@@ -14,7 +14,15 @@ from raftq_cluster.backends.raft.proposals import Segment, foreign_segment
 from raftq_cluster.backends.raft.replica import Replica, ReplicaError
 from raftq_cluster.codec.entries import encode_entry, encode_segment
 from raftq_cluster.core.machine import Machine
-from raftq_cluster.core.operations import CLAIM, MODIFY, Claim, Insert, Modify
+from raftq_cluster.core.operations import (
+    CLAIM,
+    CONFIGURE,
+    MODIFY,
+    Claim,
+    Configure,
+    Insert,
+    Modify,
+)
 from raftq_cluster.core.outcomes import Claimed, Modified
 
 MEMBERS = (Member("n1", "", True),)
@@ -131,6 +139,16 @@ def test_another_state_takes_the_place_of_this_one_and_the_listener_hears_of_all
     replica.apply(10, command([put("c")]))
     assert (replica.index, replica.members) == (10, members)
     assert heard == [{"/q": 1, "/r": 1}, {"/q": 1}]
+
+
+def test_of_another_state_a_paused_queue_has_nothing_to_be_claimed(replica):
+    other = Machine()
+    pause = Configure(CONFIGURE, "", b"", "/r", "", True, 0)
+    other.apply(9, NOW, 1, [[put("a"), put("b", "/r"), pause]])
+    heard = []
+    replica.on_ready(heard.append)
+    replica.replace(other, 9, MEMBERS)
+    assert heard == [{"/q": 1}]
 
 
 def test_a_broken_invariant_stops_the_replica_and_leaves_its_outcome_unknown(replica):

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.support.virtual_disk import Fault, Loss, VirtualDisk
+from tests.support.virtual_disk import Fault, Loss, PowerCut, VirtualDisk
 
 from raftq_cluster.backends.raft.storage.errors import (
     CorruptError,
@@ -16,6 +16,9 @@ from raftq_cluster.backends.raft.storage.errors import (
 from raftq_cluster.backends.raft.storage.snapshots import (
     CHUNK_BYTES_MAX,
     CONFIG_BYTES_MAX,
+    ROOM_FOR_LOG_BYTES,
+    ReceivedSnapshot,
+    SnapshotInfo,
     SnapshotReader,
     SnapshotStore,
     SnapshotWriter,
@@ -301,3 +304,114 @@ def test_aborting_behind_a_failure_to_seal_keeps_what_has_its_name() -> None:
         writer.finish()
     writer.abort()
     assert read(disk) == CHUNKS
+
+
+# --- from another node -------------------------------------------------------------------------------
+
+
+def sent(index: int = 42) -> bytes:
+    disk = taken(index)
+    return disk.content(disk.paths()[0])
+
+
+def received(disk: VirtualDisk, raw: bytes, info: SnapshotInfo | None = None) -> ReceivedSnapshot:
+    store = SnapshotStore(disk, SNAPSHOTS)
+    snapshot = store.receive(info or SnapshotInfo(42, 3), len(raw))
+    for offset in range(0, len(raw), 700):
+        snapshot.write(raw[offset : offset + 700])
+    return snapshot
+
+
+def test_what_another_node_sent_is_a_snapshot_once_it_is_published() -> None:
+    disk = new_disk()
+    snapshot = received(disk, sent())
+    reader = snapshot.open()
+    assert list(reader.chunks()) == CHUNKS
+    reader.close()
+    assert SnapshotStore(new_disk(), SNAPSHOTS).latest() is None
+    snapshot.publish()
+    disk.cut_power(Loss.EVERYTHING)
+    assert read(disk) == CHUNKS
+
+
+@pytest.mark.parametrize("loss", list(Loss))
+def test_a_received_snapshot_does_not_exist_before_it_is_published(loss: Loss) -> None:
+    disk = new_disk()
+    received(disk, sent()).sync()
+    disk.cut_power(loss)
+    assert SnapshotStore(disk, SNAPSHOTS).latest() is None
+    assert disk.paths() == []
+
+
+@pytest.mark.parametrize("loss", list(Loss))
+def test_a_power_cut_while_a_received_snapshot_is_published_leaves_all_of_it_or_nothing(
+    loss: Loss,
+) -> None:
+    for cut in range(1, 20):
+        disk = taken(9)
+        snapshot = received(disk, sent())
+        disk.cut_at = disk.calls + cut
+        try:
+            snapshot.publish()
+        except PowerCut:
+            pass
+        else:
+            assert cut > 3
+            return
+        disk.cut_power(loss)
+        assert latest(disk).info.index in {9, 42}
+        assert read(disk) == CHUNKS
+    raise AssertionError("publishing never ends")
+
+
+def test_a_damaged_byte_on_the_way_is_found() -> None:
+    raw = sent()
+    for place in range(0, len(raw), 13):
+        disk = new_disk()
+        snapshot = received(disk, raw[:place] + bytes((raw[place] ^ 1,)) + raw[place + 1 :])
+        with pytest.raises(CorruptError):
+            list(snapshot.open().chunks())
+
+
+def test_damaged_heads_leave_no_file_open() -> None:
+    disk = new_disk()
+    snapshot = received(disk, b"no snapshot at all")
+    for _ in range(3):
+        with pytest.raises(CorruptError):
+            snapshot.open()
+    snapshot.abort()
+    assert (disk.opened, disk.paths()) == ([], [])
+
+
+def test_a_received_snapshot_must_be_the_one_that_was_announced() -> None:
+    snapshot = received(new_disk(), sent(), SnapshotInfo(43, 3))
+    with pytest.raises(CorruptError, match="the head is damaged"):
+        snapshot.open()
+
+
+def test_a_received_snapshot_takes_no_more_than_was_announced() -> None:
+    snapshot = received(new_disk(), sent())
+    with pytest.raises(ValueError, match="behind its end"):
+        snapshot.write(b"x")
+
+
+def test_a_snapshot_that_would_take_the_room_of_the_log_is_not_received() -> None:
+    disk = new_disk()
+    disk.room_bytes = ROOM_FOR_LOG_BYTES + 1_000
+    store = SnapshotStore(disk, SNAPSHOTS)
+    store.receive(SnapshotInfo(42, 3), 1_000).abort()
+    with pytest.raises(StorageFullError, match="no room for 1001 bytes"):
+        store.receive(SnapshotInfo(42, 3), 1_001)
+    assert (disk.opened, disk.paths()) == ([], [])
+
+
+def test_a_received_snapshot_and_an_own_one_of_the_same_entry_do_not_meet() -> None:
+    disk = new_disk()
+    store = SnapshotStore(disk, SNAPSHOTS)
+    own = store.begin(42, 3, b"members")
+    one, other = (store.receive(SnapshotInfo(42, 3), 100) for _ in range(2))
+    one.abort()
+    other.abort()
+    own.finish()
+    one.abort()
+    assert read(disk) == []

@@ -62,7 +62,11 @@ class Replica:
     def replace(self, machine: Machine, index: int, members: tuple[Member, ...]) -> None:
         """Go on from another state, of a snapshot; the listener hears of all that can be claimed."""
         self.machine, self.index, self.members = machine, index, members
-        ready = {name: len(queue.ready) for name, queue in machine.queues.items() if queue.ready}
+        ready = {
+            name: len(queue.ready)
+            for name, queue in machine.queues.items()
+            if queue.ready and not queue.paused
+        }
         if self._listener is not None:
             _tell_listener(self._listener, ready)
 

@@ -146,6 +146,12 @@ class Replication:
         if epoch == progress.epoch:
             progress.rewind(min(next_index, self._log.last_index + 1))
 
+    def skip_to(self, peer: str, index: int) -> None:
+        """The peer needs nothing up to ``index`` any more: try how the log goes on from there."""
+        progress = self._peers.get(peer)
+        if progress is not None and progress.next <= index:
+            progress.rewind(index + 1)
+
     def await_commit(self, peer: str, index: int) -> None:
         """The peer has clients that wait for this entry."""
         progress = self._peers.get(peer)

@@ -26,7 +26,7 @@ from raftq_cluster.backends.raft.facts import FactsBoard
 from raftq_cluster.backends.raft.formation import Alone, Plan, check_plan, is_removed, removed
 from raftq_cluster.backends.raft.log_clock import LogClock
 from raftq_cluster.backends.raft.membership import acquaintances, why_not_admit
-from raftq_cluster.backends.raft.messages import Message, SnapshotAck
+from raftq_cluster.backends.raft.messages import Message, SnapshotAck, SnapshotChunk
 from raftq_cluster.backends.raft.nobody import Nobody
 from raftq_cluster.backends.raft.peer_api import Network
 from raftq_cluster.backends.raft.peering import Peering
@@ -115,9 +115,17 @@ class Running:
         self._in_thread = outside.in_thread
         self._runner = outside.runner()
         self._network, self._peering = outside.network, peering
-        self._sender = SnapshotSender(files.store.snapshots, self._send, outside.monotonic)
+        journal = files.store.journal
+        self._sender = SnapshotSender(
+            files.store.snapshots,
+            self._send,
+            outside.monotonic,
+            base_index=lambda: journal.base_index,
+            arrived=self._on_snapshot_arrived,
+        )
         self.engine = self._make_engine(outside)
         self.engine.on(SnapshotAck, self._on_snapshot_ack)
+        self.engine.on(SnapshotChunk, self._on_snapshot_chunk)
         self.facts = FactsBoard(self.engine, self.identity.node_id, outside.monotonic)
         self._calls = Calls(self.engine)
         me = Member(
@@ -135,7 +143,12 @@ class Running:
             in_thread=outside.in_thread,
         )
         self._receiver = SnapshotReceiver(
-            files.store.snapshots, self.engine, outside.in_thread, self._upkeep.note_installed
+            files.store.snapshots,
+            self.engine,
+            self._upkeep,
+            self.replica,
+            in_thread=outside.in_thread,
+            monotonic=outside.monotonic,
         )
         self._asking: asyncio.Task[None] | None = None
         self._is_started = False
@@ -228,9 +241,17 @@ class Running:
     def _send(self, peer: str, message: Message) -> bool:
         return self.engine.send(peer, message)
 
+    def _on_snapshot_arrived(self, peer: str, index: int) -> None:
+        self.engine.consensus.replication.skip_to(peer, index)
+
     def _on_snapshot_ack(self, peer: str, ack: SnapshotAck) -> None:
         if self.engine.consensus.is_leader:
             self._sender.on_ack(peer, ack, self.engine.consensus.term)
+
+    def _on_snapshot_chunk(self, peer: str, chunk: SnapshotChunk) -> None:
+        core = self.engine.core
+        if chunk.term == core.term and peer == core.leader:
+            self._receiver.on_chunk(peer, chunk)
 
     # --- for the engine (Owner) ---------------------------------------------------------------
 
@@ -260,6 +281,7 @@ class Running:
 
     def _each_second(self) -> None:
         self._upkeep.each_second()
+        self._receiver.each_second()
         self.steward.tick()
         self.facts.tick()
         self._look_for_removal()

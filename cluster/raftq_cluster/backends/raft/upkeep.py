@@ -81,6 +81,7 @@ class Upkeep:
         self._not_before_s = 0.0
         self._task: asyncio.Task[None] | None = None
         self._is_closing = False
+        self._is_paused = False
 
     def consider(self) -> None:
         """Begin a snapshot if it is time. Cheap: called after every round that applied entries."""
@@ -102,10 +103,20 @@ class Upkeep:
             if job is not None:
                 self._task = asyncio.create_task(self._guard(lambda: self._in_thread(job)))
 
+    async def pause(self) -> None:
+        """Take no snapshot until ``resume``; one that is being taken is given up at its next slice."""
+        self._is_paused = True
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    def resume(self) -> None:
+        """Take snapshots again."""
+        self._is_paused = False
+
     def note_installed(self, index: int, size: int) -> None:
-        """A snapshot of another node has taken the place of state and log."""
+        """A snapshot of another node, which is durable, has taken the place of the state."""
         self._note(index, size, self._value_bytes())
-        self._kept_bytes = 0
+        self._cut(index)
 
     async def close(self) -> None:
         """Finish; a snapshot that is being taken is given up at its next slice. Idempotent."""
@@ -115,9 +126,13 @@ class Upkeep:
 
     def _is_due(self) -> bool:
         is_new = self._replica.index > self._last_index
-        if not is_new or self._is_closing or time.monotonic() < self._not_before_s:
+        if not is_new or self._is_given_up or time.monotonic() < self._not_before_s:
             return False
         return self._is_log_long() or self._is_state_drained()
+
+    @property
+    def _is_given_up(self) -> bool:
+        return self._is_closing or self._is_paused
 
     def _is_log_long(self) -> bool:
         bound = max(self._bounds.bytes_between_min, self._last_bytes)
@@ -174,7 +189,7 @@ class Upkeep:
         for slice_ in records:
             for chunk in _chunks(slice_):
                 writer.write(chunk)
-            if self._is_closing:
+            if self._is_given_up:
                 writer.abort()
                 return False
             if writer.size - synced_bytes > SYNC_BYTES:
@@ -195,7 +210,11 @@ class Upkeep:
         self._last_value_bytes = value_bytes
 
     async def _compact(self, index: int) -> None:
-        """Cut the log behind the snapshot, but for its newest entries; remove older snapshots."""
+        self._cut(index)
+        await self._in_thread(self._store.snapshots.prune)
+
+    def _cut(self, index: int) -> None:
+        """Cut the log behind the snapshot of ``index``, but for its newest entries."""
         journal = self._journal
         first, kept_bytes = index + 1, 0
         while first > max(journal.first_index, index + 1 - self._bounds.entries_kept):
@@ -205,7 +224,6 @@ class Upkeep:
             first, kept_bytes = first - 1, kept_bytes + size
         journal.drop_before(first)
         self._kept_bytes = kept_bytes
-        await self._in_thread(self._store.snapshots.prune)
 
 
 def _chunks(records: list[Record]) -> Iterator[bytes]:

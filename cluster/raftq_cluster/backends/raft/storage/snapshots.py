@@ -26,6 +26,8 @@ CHUNK_BYTES_MAX: Final = 64 << 20
 """Largest chunk: a whole batch of records of the largest values; bounds what damage can ask for."""
 CONFIG_BYTES_MAX: Final = 1 << 20
 """Largest member list."""
+ROOM_FOR_LOG_BYTES: Final = 64 << 20
+"""Free space that no received snapshot takes: some segments, so that what it replaces can go on."""
 
 _SUFFIX: Final = ".snap"
 _TEMPORARY: Final = ".new"
@@ -195,45 +197,61 @@ class SnapshotReader:
 class ReceivedSnapshot:
     """A snapshot that comes from another node, byte by byte. ``write`` belongs to the loop.
 
-    ``seal`` and ``publish`` block and may run in another thread, in this order, once all is written.
+    The rest blocks and may run in another thread: ``sync`` while more is written, then ``open`` and
+    ``publish``. ``number`` keeps its name apart from all that were begun before.
     """
 
-    def __init__(self, files: Files, directory: Path, info: SnapshotInfo, size: int) -> None:
+    def __init__(
+        self, files: Files, directory: Path, info: SnapshotInfo, size: int, number: int
+    ) -> None:
         self.info = info
         self.size = size
+        self.held = 0
+        """Bytes that have come."""
         self._files = files
         self._directory = directory
-        self._path = directory / (_name(info) + _TEMPORARY)
-        if self._path.name in files.names(directory):
-            files.unlink(self._path)
+        self._path = directory / f"{_name(info)}.{number}{_TEMPORARY}"
         self._file = files.create(self._path)
 
-    def write(self, data: bytes, offset: int) -> None:
-        """Add bytes of the file. Syncs nothing.
+    def write(self, data: bytes) -> None:
+        """Add the bytes that follow. Syncs nothing.
 
         Raises:
             StorageFullError: ``abort`` it.
             StorageFailedError: the disk has failed.
         """
-        self._file.write(data, offset)
+        if self.held + len(data) > self.size:
+            raise ValueError(f"a snapshot of {self.size} bytes has bytes behind its end")
+        self._file.write(data, self.held)
+        self.held += len(data)
 
-    def seal(self) -> SnapshotReader:
-        """Put it on disk, and open it for being checked: its ``chunks`` are all to be read.
+    def sync(self) -> None:
+        """Put what has been written on disk. Now and then, so that the last time is short."""
+        self._file.sync_data()
+
+    def open(self) -> SnapshotReader:
+        """Read what has come, all of it: only once its ``chunks`` were read is it known to be good.
 
         Raises:
-            CorruptError: it is none, or not the one that was announced.
+            CorruptError: it is no snapshot, or not the one that was announced.
+            ForeignError: a newer version has written it.
         """
-        self._file.sync()
-        return SnapshotReader(self._files.open(self._path), self.info)
+        file = self._files.open(self._path)
+        try:
+            return SnapshotReader(file, self.info)
+        except BaseException:
+            file.close()
+            raise
 
     def publish(self) -> None:
-        """Give it its name: from now on it is the newest. Only after all of it was checked."""
+        """Put it on disk and give it its name. Only after all of it was checked; nothing may follow."""
+        self._file.sync()
         self._file.close()
         self._files.rename(self._path, self._directory / _name(self.info))
         self._files.sync_directory(self._directory)
 
     def abort(self) -> None:
-        """Remove what has come. Changes nothing once the snapshot has its name."""
+        """Remove what has come. Changes nothing once the snapshot has its name. Idempotent."""
         self._file.close()
         if self._path.name in self._files.names(self._directory):
             self._files.unlink(self._path)
@@ -245,6 +263,7 @@ class SnapshotStore:
     def __init__(self, files: Files, directory: Path) -> None:
         self._files = files
         self._directory = directory
+        self._received = 0
         for name in files.names(directory):
             if name.endswith(_TEMPORARY):
                 files.unlink(directory / name)
@@ -265,12 +284,14 @@ class SnapshotStore:
         """Start to take a snapshot of ``size`` bytes from another node.
 
         Raises:
-            StorageFullError: there is no space; nothing has changed.
+            StorageFullError: there is no space for it and the log; nothing has changed.
             StorageFailedError: the disk has failed.
         """
-        if self._files.free_bytes(self._directory) < size:
-            raise StorageFullError(self._directory, f"{size} bytes of a snapshot have no room")
-        return ReceivedSnapshot(self._files, self._directory, info, size)
+        room_bytes = self._files.free_bytes(self._directory) - ROOM_FOR_LOG_BYTES
+        if size > room_bytes:
+            raise StorageFullError(self._directory, f"there is no room for {size} bytes")
+        self._received += 1
+        return ReceivedSnapshot(self._files, self._directory, info, size, self._received)
 
     def latest(self) -> SnapshotReader | None:
         """Open the newest snapshot, None if there is none. Close it afterwards.
