@@ -37,31 +37,20 @@ class Calendar:
         """Put a task that arrives later into its bucket."""
         number = task.at >> BUCKET_SHIFT
         task.pos = WAITING
-        queue = task.queue
-        bucket = queue.waiting.get(number)
-        if bucket is None:
-            bucket = queue.waiting[number] = {}
-            owners = self._buckets.get(number)
-            if owners is None:
-                owners = self._buckets[number] = {}
-                heappush(self._numbers, number)
-            owners[queue.name] = queue
-        bucket[task.id] = task
+        try:
+            task.queue.waiting[number][task.id] = task
+        except KeyError:
+            self._begin_bucket(number, task.queue)[task.id] = task
         if number == self._opened:
             heappush(self._near, (task.at, task.seq, task))
 
     def remove(self, task: Task) -> None:
         """Take a waiting task out; the caller sets its ``pos``."""
         number = task.at >> BUCKET_SHIFT
-        queue = task.queue
-        bucket = queue.waiting[number]
+        bucket = task.queue.waiting[number]
         del bucket[task.id]
         if not bucket:
-            del queue.waiting[number]
-            owners = self._buckets[number]
-            del owners[queue.name]
-            if not owners:
-                self._forget(number)
+            self._end_bucket(number, task.queue)
 
     def arrivals(self, now_ms: int) -> Iterator[Task]:
         """Take out all tasks with an arrival time up to ``now_ms``, in arrival order.
@@ -99,6 +88,22 @@ class Calendar:
         if near:  # of the current bucket, the first of all
             return near[0][0]
         return numbers[0] << BUCKET_SHIFT if numbers else None
+
+    def _begin_bucket(self, number: int, queue: "QueueState") -> dict[str, Task]:
+        bucket = queue.waiting[number] = {}
+        owners = self._buckets.get(number)
+        if owners is None:
+            owners = self._buckets[number] = {}
+            heappush(self._numbers, number)
+        owners[queue.name] = queue
+        return bucket
+
+    def _end_bucket(self, number: int, queue: "QueueState") -> None:
+        del queue.waiting[number]
+        owners = self._buckets[number]
+        del owners[queue.name]
+        if not owners:
+            self._forget(number)
 
     def _tasks_of(self, number: int) -> list[Task]:
         owners = self._buckets.get(number, {})

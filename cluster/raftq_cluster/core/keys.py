@@ -6,10 +6,12 @@ live record would let a retry be done twice.
 """
 
 from collections import OrderedDict
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 
 from raftq_cluster.core.outcomes import (
     Claimed,
+    Done,
     Modified,
     Outcome,
     Refused,
@@ -25,6 +27,8 @@ KEY_BYTES_MAX: Final = 256 * 2**20
 _RECORD_BYTES: Final = 300  # of the record itself, about
 _ROW_BYTES: Final = 350  # of a task row without its value, about
 _PART_BYTES: Final = 200  # of a failed part or a lost task, about
+_NO_VALUE: Final = (b"",)
+_new = tuple.__new__  # half the price of calling a named tuple's class
 
 
 class KeyRecord(NamedTuple):
@@ -66,9 +70,10 @@ class KeyTable:
 
     def add(self, key: str, mark: bytes, now_ms: int, outcome: Outcome) -> None:
         """Remember a key that is not in the table."""
-        kept = _as_answered(outcome)
-        size_bytes = _RECORD_BYTES + len(key) + _outcome_bytes(kept)
-        self.restore(key, KeyRecord(mark, now_ms + WINDOW_MS, kept, size_bytes))
+        kept, size_bytes = _KEPT[type(outcome)](outcome)
+        size_bytes += _RECORD_BYTES + len(key)
+        self._records[key] = _new(KeyRecord, (mark, now_ms + WINDOW_MS, kept, size_bytes))
+        self.size_bytes += size_bytes
 
     def restore(self, key: str, record: KeyRecord) -> None:
         """Put back a record; records come in the order of :meth:`items`."""
@@ -95,38 +100,60 @@ class KeyTable:
         return list(self._records.items())
 
 
-def _as_answered(outcome: Outcome) -> Outcome:
-    """Leave out values: a modification's answer has none, a claim's are with the tasks it holds."""
-    match outcome:
-        case Claimed(tasks):
-            return Claimed(_without_values(tasks))
-        case Modified(inserted, changed):
-            return Modified(_without_values(inserted), _without_values(changed))
-        case Renewed(renewed, lost):
-            return Renewed(_without_values(renewed), lost)
-        case _:
-            return outcome
+# What is kept of an outcome, and its bytes: no values, since a modification's answer has none and a claim's
+# are with the tasks it holds.
 
 
-def _without_values(rows: tuple[TaskRow, ...]) -> tuple[TaskRow, ...]:
-    return tuple([row._replace(value=b"") if row.value else row for row in rows])
+def _kept_claim(outcome: Claimed) -> tuple[Outcome, int]:
+    rows, size_bytes = _without_values(outcome[0])
+    return _new(Claimed, (rows,)), size_bytes
 
 
-def _outcome_bytes(outcome: Outcome) -> int:
-    match outcome:
-        case Claimed(tasks):
-            return _rows_bytes(tasks)
-        case Modified(inserted, changed):
-            return _rows_bytes(inserted) + _rows_bytes(changed)
-        case Renewed(renewed, lost):
-            return _rows_bytes(renewed) + _PART_BYTES * len(lost)
-        case Settled(row):
-            return _rows_bytes((row,))
-        case Refused():
-            return _PART_BYTES * len(outcome.failed)
-        case _:
-            return 0
+def _kept_modification(outcome: Modified) -> tuple[Outcome, int]:
+    inserted, changed = outcome
+    if not inserted and not changed:
+        return outcome, 0
+    inserted, inserted_bytes = _without_values(inserted)
+    changed, changed_bytes = _without_values(changed)
+    return _new(Modified, (inserted, changed)), inserted_bytes + changed_bytes
 
 
-def _rows_bytes(rows: tuple[TaskRow, ...]) -> int:
-    return sum(_ROW_BYTES + len(row.value) + len(row.err) for row in rows)
+def _kept_renewal(outcome: Renewed) -> tuple[Outcome, int]:
+    renewed, size_bytes = _without_values(outcome.renewed)
+    return Renewed(renewed, outcome.lost), size_bytes + _PART_BYTES * len(outcome.lost)
+
+
+def _kept_settling(outcome: Settled) -> tuple[Outcome, int]:
+    row = outcome.row
+    return outcome, _ROW_BYTES + len(row.value) + len(row.err)
+
+
+def _kept_refusal(outcome: Refused) -> tuple[Outcome, int]:
+    return outcome, _PART_BYTES * len(outcome.failed)
+
+
+def _kept_done(outcome: Done) -> tuple[Outcome, int]:
+    return outcome, 0
+
+
+def _without_values(rows: tuple[TaskRow, ...]) -> tuple[tuple[TaskRow, ...], int]:
+    if not rows:
+        return rows, 0
+    if len(rows) == 1:  # what nearly every answer has
+        row = rows[0]
+        size_bytes = _ROW_BYTES + len(row[10])
+        if row[4]:
+            rows = (_new(TaskRow, row[:4] + _NO_VALUE + row[5:]),)
+        return rows, size_bytes
+    kept = tuple([_new(TaskRow, row[:4] + _NO_VALUE + row[5:]) if row[4] else row for row in rows])
+    return kept, _ROW_BYTES * len(rows) + sum([len(row[10]) for row in rows])
+
+
+_KEPT: Final[dict[type, Callable[[Any], tuple[Outcome, int]]]] = {
+    Claimed: _kept_claim,
+    Modified: _kept_modification,
+    Renewed: _kept_renewal,
+    Settled: _kept_settling,
+    Refused: _kept_refusal,
+    Done: _kept_done,
+}

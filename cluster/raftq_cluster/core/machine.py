@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from raftq_cluster.core import answers, modification
 from raftq_cluster.core import operations as op
 from raftq_cluster.core.digest import digest
-from raftq_cluster.core.operations import ANONYMOUS, Operation
+from raftq_cluster.core.operations import ANONYMOUS, TICK, Operation
 from raftq_cluster.core.outcomes import (
     CLAIMED,
     MISSING,
@@ -37,6 +37,7 @@ from raftq_cluster.core.task import Task
 # A claim takes no further task once it has this many bytes of values: an answer, and the idempotency
 # record that keeps it, must fit into a frame.
 CLAIM_BYTES_MAX: Final = 8 * 2**20
+_new = tuple.__new__  # half the price of calling a named tuple's class
 _EMPTY: Final = Claimed(())
 _DONE: Final = Done()
 _UNKNOWN_KIND: Final = Refused("invalid", "unknown kind of operation")
@@ -100,11 +101,6 @@ class Machine(State):
         """Hash the whole state; see :mod:`raftq_cluster.core.digest`."""
         return digest(self)
 
-    def dismantle(self) -> None:
-        """Give the memory back, piece by piece; may run in another thread. The end of this machine."""
-        super().dismantle()
-        self._handlers.clear()
-
     def query(self, query: Query, now_ms: int) -> Any:
         """Answer a question about the state as of the last entry; ``now_ms`` is for :class:`Time`."""
         return answers.answer(self, query, now_ms)
@@ -112,15 +108,16 @@ class Machine(State):
     def _run(self, segment: Sequence[Any]) -> list[Outcome]:
         handlers = self._handlers
         outcomes: list[Outcome] = []
+        append = outcomes.append
         for operation in segment:
             kind = operation[0]
             handler = handlers.get(kind)
             if handler is None:
-                outcomes.append(_UNKNOWN_KIND)
-            elif kind >= op.TICK or not operation[1]:
-                outcomes.append(handler(operation))
+                append(_UNKNOWN_KIND)
+            elif kind < TICK and operation[1]:
+                append(self._run_once(handler, operation))
             else:
-                outcomes.append(self._run_once(handler, operation))
+                append(handler(operation))
         return outcomes
 
     def _run_once(self, handler: Callable[[Any], Outcome], operation: Any) -> Outcome:
@@ -163,7 +160,7 @@ class Machine(State):
             queue = self.queues.get(names[0])
             if queue is None or queue.paused or not queue.ready:
                 return _EMPTY
-            return Claimed((self._lease(queue, claimant, lease_ms, serial),))
+            return _new(Claimed, ((self.lease(queue, claimant, lease_ms, serial),),))
         queues = self._claimable_queues(names)
         taken: list[TaskRow] = []
         room = CLAIM_BYTES_MAX
@@ -171,7 +168,7 @@ class Machine(State):
             # Each queue that has a ready task is as likely as any other: a short queue is not
             # starved by a long one.
             queue = queues[0] if len(queues) == 1 else queues[self.seeds.below(len(queues))]
-            taken.append(self._lease(queue, claimant, lease_ms, serial))
+            taken.append(self.lease(queue, claimant, lease_ms, serial))
             room -= len(taken[-1].value) + len(taken[-1].err)
             if not queue.ready:
                 queues.remove(queue)
@@ -185,26 +182,10 @@ class Machine(State):
                 found.append(queue)
         return found
 
-    def _lease(self, queue: QueueState, claimant: str, lease_ms: int, serial: bool) -> TaskRow:
-        task = queue.ready.take(self.seeds)
-        queue.note_taken(task)
-        if self.keeper is not None:
-            self.save(task)
-        queue.count_claims(task.claims, task.claims + 1)
-        task.claims += 1
-        task.version += 1
-        task.claimant = claimant
-        task.modified = self.now_ms
-        if serial and not task.serial:
-            queue.number(task)
-        self.hold(task, lease_ms or queue.lease_ms)
-        return task.row()
-
     # --- modify -------------------------------------------------------------------------------
 
     def _modify(self, operation: op.Modify) -> Outcome:
-        refused = modification.refusal(self, operation)
-        return refused or modification.commit(self, operation)
+        return modification.modify(self, operation)
 
     # --- renew --------------------------------------------------------------------------------
 
@@ -248,7 +229,7 @@ class Machine(State):
         if action == op.ACK:
             row = task.row()
             self.delete(task)
-            return Settled(row)
+            return _new(Settled, (row,))
         if action == op.TOUCH:
             if not task.is_held():
                 return _NO_SUCH_TASK

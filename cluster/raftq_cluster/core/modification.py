@@ -22,16 +22,39 @@ from raftq_cluster.core.outcomes import (
     VERSION,
     FailedPart,
     Modified,
+    Outcome,
     Refused,
     TaskRow,
 )
-from raftq_cluster.core.state import State
+from raftq_cluster.core.state import State, arrival_ms
 from raftq_cluster.core.task import WAITING, Task
 
-_row = tuple.__new__
+_row = _new = tuple.__new__
 _GIVES_BACK: Final = frozenset({op.AT, op.DELAY})
 _NO_ROWS: Final[tuple[TaskRow, ...]] = ()
 _ONLY_DELETES: Final = Modified((), ())
+
+
+def modify(state: State, operation: op.Modify) -> Outcome:
+    """Do a modification, or refuse it.
+
+    One insert and one delete, which nearly all modifications are, take a short way: it does what
+    the long one would at half the price (``scripts/bench``, core).
+    """
+    _, _, _, claimant, inserts, changes, deletes, depends = operation
+    if not changes and not depends:
+        if not deletes and len(inserts) == 1:
+            if inserts[0][1] not in state.tasks:
+                return _new(Modified, ((state.insert(inserts[0]),), _NO_ROWS))
+        elif not inserts and len(deletes) == 1:
+            id_, version = deletes[0]
+            task = state.tasks.get(id_)
+            if task is not None and task.version == version:
+                holder = task.claimant
+                if holder == (claimant or ANONYMOUS) or not holder or task.pos != WAITING:
+                    state.delete(task)
+                    return _ONLY_DELETES
+    return refusal(state, operation) or commit(state, operation)
 
 
 def refusal(state: State, operation: op.Modify) -> Refused | None:
@@ -72,9 +95,7 @@ def commit(state: State, operation: op.Modify) -> Modified:
         changed = tuple([_change(state, change, claimant or ANONYMOUS) for change in changes])
     inserted = _NO_ROWS
     if inserts:
-        inserted = tuple(
-            [state.insert(new_row(insert, state.now_ms), insert[9]) for insert in inserts]
-        )
+        inserted = tuple([state.insert(insert) for insert in inserts])
     return Modified(inserted, changed)
 
 
@@ -85,18 +106,14 @@ def preview(state: State, operation: op.Modify) -> Modified:
         _changed_row(state.tasks[change[0]].row(), change, claimant or ANONYMOUS, state.now_ms)
         for change in changes
     ]
-    inserted = [new_row(insert, state.now_ms) for insert in inserts]
+    inserted = [_new_row(insert, state.now_ms) for insert in inserts]
     return Modified(tuple(inserted), tuple(changed))
 
 
-def new_row(insert: op.Insert, now_ms: int) -> TaskRow:
+def _new_row(insert: op.Insert, now_ms: int) -> TaskRow:
     """Write the row of a task that is inserted at ``now_ms``."""
     queue, id_, arrival, ms, value, kind, attempt, priority, err, _ = insert
-    at = now_ms
-    if arrival == op.AT:
-        at = max(ms, now_ms)
-    elif arrival == op.DELAY:
-        at = now_ms + ms
+    at = arrival_ms(arrival, ms, now_ms)
     row: TaskRow = _row(
         TaskRow,
         (id_, 0, queue, at, value, kind, "", 0, attempt, priority, err, now_ms, now_ms, 0),

@@ -9,6 +9,7 @@ from typing import Final
 from raftq_cluster.core.calendar import BUCKET_SHIFT
 from raftq_cluster.core.outcomes import QueueStats
 from raftq_cluster.core.ready import FIFO, RANDOM, Ready, ready_of
+from raftq_cluster.core.seeds import Seeds
 from raftq_cluster.core.settings import Effective
 from raftq_cluster.core.task import Task
 
@@ -21,6 +22,7 @@ class QueueState:
     __slots__ = (
         "_ages",
         "_claim_counts",
+        "_claimed_once",
         "held",
         "lease_ms",
         "name",
@@ -47,40 +49,57 @@ class QueueState:
         self.size = 0
         self.held = 0
         self._ages: dict[int, int] = {}  # arrival time >> BUCKET_SHIFT -> ready tasks
-        self._claim_counts: dict[int, int] = {}  # claims (not 0) -> tasks
+        self._claimed_once = 0  # tasks with one claim: most of those that have any
+        self._claim_counts: dict[int, int] = {}  # claims (2 or more) -> tasks
 
     def add_ready(self, task: Task) -> None:
         """Take in a task that has arrived."""
         self.ready.add(task)
-        ages = self._ages
         age = task.at >> BUCKET_SHIFT
-        ages[age] = ages.get(age, 0) + 1
+        try:
+            self._ages[age] += 1
+        except KeyError:
+            self._ages[age] = 1
 
     def drop_ready(self, task: Task) -> None:
         """Take out a ready task; the caller sets its ``pos``."""
         self.ready.remove(task)
-        self.note_taken(task)
+        self._forget_age(task.at >> BUCKET_SHIFT)
 
-    def note_taken(self, task: Task) -> None:
-        """Keep the ages right after ``ready.take``."""
+    def take_ready(self, seeds: Seeds) -> Task:
+        """Take out the next of the ready tasks, of which there is one, and count one claim more.
+
+        The caller sets its ``pos`` and ``claims``.
+        """
+        task = self.ready.take(seeds)
+        self._forget_age(task.at >> BUCKET_SHIFT)
+        if task.claims:
+            self.count_claims(task.claims, task.claims + 1)
+        else:
+            self._claimed_once += 1
+        return task
+
+    def _forget_age(self, age: int) -> None:
         ages = self._ages
-        age = task.at >> BUCKET_SHIFT
-        left = ages[age] - 1
-        if left:
-            ages[age] = left
+        if ages[age] > 1:
+            ages[age] -= 1
         else:
             del ages[age]
 
     def count_claims(self, before: int, after: int) -> None:
         """Note that a task's claim count went from ``before`` to ``after`` (0 also for none)."""
         counts = self._claim_counts
-        if before:
+        if before == 1:
+            self._claimed_once -= 1
+        elif before:
             left = counts[before] - 1
             if left:
                 counts[before] = left
             else:
                 del counts[before]
-        if after:
+        if after == 1:
+            self._claimed_once += 1
+        elif after:
             counts[after] = counts.get(after, 0) + 1
 
     def number(self, task: Task) -> None:
@@ -99,12 +118,6 @@ class QueueState:
             members = sorted(self.ready, key=lambda task: task.seq)
             self.ready = ready_of(order, self, members)
 
-    def clear(self) -> None:
-        """Let go of all tasks, without changing them: the end of this queue."""
-        self.serials.clear()
-        self.waiting.clear()
-        self.ready = ready_of(self.order, self)
-
     def waiting_tasks(self) -> Iterator[Task]:
         """Go over the tasks that have not arrived."""
         for bucket in self.waiting.values():
@@ -119,7 +132,7 @@ class QueueState:
             ready=ready,
             claimed=self.held,
             delayed=self.size - ready - self.held,
-            max_claims=max(self._claim_counts, default=0),
+            max_claims=max(self._claim_counts, default=1 if self._claimed_once else 0),
             oldest_ready_at=min(self._ages) << BUCKET_SHIFT if self._ages else None,
             order=self.order,
             paused=self.paused,
