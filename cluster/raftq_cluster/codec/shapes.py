@@ -95,7 +95,14 @@ class _Forget(_Shape, tag=op.FORGET):
     keys: tuple[str, ...]
 
 
-_Operations: TypeAlias = list[_Claim | _Modify | _Renew | _Settle | _Configure | _Tick | _Forget]
+class _Guarded(_Once, tag=op.GUARD):
+    grants: tuple[tuple[str, _Number], ...]
+    operation: _Modify | _Renew
+
+
+_Operations: TypeAlias = list[
+    _Claim | _Modify | _Renew | _Settle | _Configure | _Tick | _Forget | _Guarded
+]
 # bytes are bytes: without this, text would pass for them as Base64.
 _convert: Final = partial(msgspec.convert, type=_Operations, builtin_types=(bytes,))
 

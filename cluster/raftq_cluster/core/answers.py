@@ -5,7 +5,7 @@ from heapq import nsmallest
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from raftq_cluster.core import modification, queries
+from raftq_cluster.core import guarding, modification, queries
 from raftq_cluster.core.digest import digest
 from raftq_cluster.core.outcomes import Outcome, QueueStats, SettingsRow, TaskRow
 from raftq_cluster.core.task import Task
@@ -65,7 +65,10 @@ def _time(state: "State", _query: queries.Time, now_ms: int) -> int:
 
 
 def _dry_run(state: "State", query: queries.DryRun, _: int) -> Outcome:
-    refused = modification.refusal(state, query.modify)
+    if query.grants is None:
+        refused = modification.refusal(state, query.modify)
+    else:
+        refused = guarding.modify_refusal(state, query.grants, query.modify)
     return refused or modification.preview(state, query.modify)
 
 

@@ -6,10 +6,10 @@ anything, and never raises for what an operation says; an exception out of ``app
 broken invariant, and the node that sees one must stop.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, Final, NamedTuple
 
-from raftq_cluster.core import answers, modification
+from raftq_cluster.core import answers, guarding, modification
 from raftq_cluster.core import operations as op
 from raftq_cluster.core.digest import digest
 from raftq_cluster.core.operations import ANONYMOUS, TICK, Operation
@@ -66,6 +66,7 @@ class Machine(State):
     def __init__(self) -> None:
         super().__init__()
         self._handlers: dict[int, Callable[[Any], Outcome]] = {
+            op.GUARD: self._guard,
             op.CLAIM: self._claim,
             op.MODIFY: self._modify,
             op.RENEW: self._renew,
@@ -189,12 +190,15 @@ class Machine(State):
 
     # --- renew --------------------------------------------------------------------------------
 
-    def _renew(self, operation: op.Renew) -> Outcome:
+    def _renew(self, operation: op.Renew, hidden: Container[str] = ()) -> Outcome:
         _, _, _, claimant, targets, lease_ms = operation
         renewed: list[TaskRow] = []
         lost: list[LostTask] = []
         for id_, version in targets:
-            reason = self._why_lost(id_, version, claimant or ANONYMOUS)
+            if id_ in hidden:
+                reason = MISSING
+            else:
+                reason = self._why_lost(id_, version, claimant or ANONYMOUS)
             if reason:
                 lost.append(LostTask(id_, reason))
             else:
@@ -217,6 +221,16 @@ class Machine(State):
         task.modified = self.now_ms
         self.hold(task, lease_ms)
         return task.row()
+
+    # --- guarded ------------------------------------------------------------------------------
+
+    def _guard(self, operation: op.Guarded) -> Outcome:
+        _, _, _, grants, inner = operation
+        if inner[0] == op.MODIFY:
+            refused = guarding.modify_refusal(self, grants, inner)  # type: ignore[arg-type] # a plain tuple
+            return refused or modification.commit(self, inner)  # type: ignore[arg-type] # the same
+        hidden = guarding.renewable(self, grants, inner)  # type: ignore[arg-type] # the same
+        return hidden if isinstance(hidden, Refused) else self._renew(inner, hidden)  # type: ignore[arg-type] # the same
 
     # --- settle -------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ the same key with another mark is refused.
 from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeAlias
 
+GUARD: Final = 0
 CLAIM: Final = 1
 MODIFY: Final = 2
 RENEW: Final = 3
@@ -167,4 +168,18 @@ class Forget(NamedTuple):
     keys: tuple[str, ...]
 
 
-Operation: TypeAlias = Claim | Modify | Renew | Settle | Configure | Tick | Forget
+class Guarded(NamedTuple):
+    """A modification or a renewal of somebody who may not do everything everywhere.
+
+    ``key`` and ``mark`` stand for those of ``operation``, whose own are not looked at. ``grants`` are
+    ``(pattern, rights)``, see :mod:`raftq_cluster.core.rights`.
+    """
+
+    kind: int
+    key: str
+    mark: bytes
+    grants: Sequence[tuple[str, int]]
+    operation: Modify | Renew
+
+
+Operation: TypeAlias = Claim | Modify | Renew | Settle | Configure | Tick | Forget | Guarded

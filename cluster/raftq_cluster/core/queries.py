@@ -3,6 +3,7 @@
 from typing import NamedTuple, TypeAlias
 
 from raftq_cluster.core.operations import Modify
+from raftq_cluster.core.rights import Grants
 
 
 class Queues(NamedTuple):
@@ -38,9 +39,13 @@ class Time(NamedTuple):
 
 
 class DryRun(NamedTuple):
-    """What a modification would do now. Answer: the ``Outcome`` it would have."""
+    """What a modification would do now. Answer: the ``Outcome`` it would have.
+
+    ``grants`` are the caller's, None for one that may do everything.
+    """
 
     modify: Modify
+    grants: Grants | None = None
 
 
 class Digest(NamedTuple):
