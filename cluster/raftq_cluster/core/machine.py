@@ -102,6 +102,11 @@ class Machine(State):
         """Hash the whole state; see :mod:`raftq_cluster.core.digest`."""
         return digest(self)
 
+    def dismantle(self) -> None:
+        """Give the memory back, piece by piece; may run in another thread. The end of this machine."""
+        super().dismantle()
+        self._handlers.clear()
+
     def query(self, query: Query, now_ms: int) -> Any:
         """Answer a question about the state as of the last entry; ``now_ms`` is for :class:`Time`."""
         return answers.answer(self, query, now_ms)

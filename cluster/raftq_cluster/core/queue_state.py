@@ -118,6 +118,12 @@ class QueueState:
             members = sorted(self.ready, key=lambda task: task.seq)
             self.ready = ready_of(order, self, members)
 
+    def clear(self) -> None:
+        """Let go of all tasks, without changing them: the end of this queue."""
+        self.serials.clear()
+        self.waiting.clear()
+        self.ready = ready_of(self.order, self)
+
     def waiting_tasks(self) -> Iterator[Task]:
         """Go over the tasks that have not arrived."""
         for bucket in self.waiting.values():

@@ -233,6 +233,21 @@ class State:
         """Count tasks, bytes of values and errors, idempotency keys, and their bytes."""
         return len(self.tasks), self.value_bytes, len(self.keys), self.keys.size_bytes
 
+    def dismantle(self) -> None:
+        """Give the memory back, piece by piece, so that other threads have their turns meanwhile.
+
+        Tasks, queues and machine know each other: without this only the garbage collector would
+        ever free them, all at once. Nothing may be asked of this state any more.
+        """
+        for queue in self.queues.values():
+            queue.clear()
+        self.queues.clear()
+        self.calendar = Calendar()
+        self.keys = KeyTable()
+        tasks, self.tasks = self.tasks, {}
+        while tasks:
+            tasks.popitem()
+
     def _arrive(self, task: Task) -> None:
         queue = task.queue
         queue.add_ready(task)
