@@ -170,6 +170,11 @@ def _split_columns(ctx: click.Context, param: click.Parameter, value: str | None
         _store(ctx, param, tuple(name.strip() for name in value.split(",") if name.strip()))
 
 
+def quiet(function: Function) -> Function:
+    """Add ``--quiet``."""
+    return _stored("-q", "--quiet", is_flag=True, help="Print data only, no talk.")(function)
+
+
 def connected(function: Function) -> Function:
     """Add ``--url``, ``--timeout`` and ``--quiet``: every verb that speaks to a node."""
     timeout = _stored(
@@ -178,7 +183,6 @@ def connected(function: Function) -> Function:
         type=DURATION,
         help="Give up on a call after this, retries included.  [10s]",
     )
-    quiet = _stored("-q", "--quiet", is_flag=True, help="Print data only, no talk.")
     url = _stored(
         "--url",
         envvar="RAFTQ_URL",

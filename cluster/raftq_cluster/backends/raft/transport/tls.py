@@ -1,7 +1,7 @@
 """Mutual TLS between members: contexts, and the node id that a certificate stands for.
 
-A certificate names its node in a subject alternative name ``URI:raftq:node:NAME``, or else in its common
-name. Host names are not checked: a node may move, its identity may not.
+A certificate names its node in a subject alternative name ``URI:raftq:node:NAME``; one that has no
+``URI:raftq:…`` at all, in its common name. (One of ``URI:raftq:client:NAME`` is no node's.) Host names are not checked: a node may move, its identity may not.
 """
 
 import ssl
@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from raftq_cluster.config import StartError
 
+_OURS: Final = "raftq:"
 _URI_PREFIX: Final = "raftq:node:"
 
 
@@ -65,9 +66,14 @@ def node_of(certificate: Mapping[str, Any] | None) -> str:
     """The node that a verified certificate (as ``getpeercert`` gives it) stands for; "" if none."""
     if not certificate:
         return ""
-    for kind, value in certificate.get("subjectAltName", ()):
-        if kind == "URI" and value.startswith(_URI_PREFIX):
-            return str(value).removeprefix(_URI_PREFIX)
+    ours = [
+        str(value)
+        for kind, value in certificate.get("subjectAltName", ())
+        if kind == "URI" and value.startswith(_OURS)
+    ]
+    if ours:
+        nodes = [uri.removeprefix(_URI_PREFIX) for uri in ours if uri.startswith(_URI_PREFIX)]
+        return nodes[0] if nodes else ""
     for part in certificate.get("subject", ()):
         for name, value in part:
             if name == "commonName":
