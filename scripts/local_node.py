@@ -201,6 +201,19 @@ class LocalCluster:
                 return leader
         return ""
 
+    def is_level(self) -> bool:
+        """Whether every node knows the same leader and all have applied the same entry."""
+        seen = set()
+        for node in self.nodes.values():
+            try:
+                url = f"http://{node.http_address}/v1/cluster"
+                with urllib.request.urlopen(url, timeout=2.0) as answer:
+                    known = json.load(answer)
+            except OSError:
+                return False
+            seen.add((known["leader"], known["term"], known["index"]))
+        return len(seen) == 1
+
     @property
     def text_addresses(self) -> list[str]:
         """``HOST:PORT`` of the text protocol of every node."""

@@ -96,6 +96,11 @@ class NodeProcess:
         return self._child
 
     @property
+    def is_running(self) -> bool:
+        """Whether the process was started and has not ended."""
+        return self._child is not None and self._child.poll() is None
+
+    @property
     def pid(self) -> int:
         return self._running.pid
 

@@ -238,6 +238,55 @@ async def test_a_leader_whose_connections_close_is_followed_by_another_at_once(t
     assert three.seconds - began_s <= 0.4
 
 
+async def until_one_leads(group, seconds):
+    """Let time pass in steps of a few milliseconds; fail if nobody serves as a leader by then."""
+    until_s = group.seconds + seconds
+    while group.leader is None or not group.leader.engine.is_serving:
+        assert group.seconds < until_s, f"nobody leads after {seconds} s"
+        await group.pass_s(0.005, step_s=0.005)
+
+
+async def test_candidates_that_split_the_votes_try_again_at_once(three):
+    await three.kill("n1")
+    links = [three.hold("n2", "n3"), three.hold("n3", "n2")]
+    for node in three.nodes.values():
+        node.engine.core.postpone_election(0.01)
+    await three.pass_s(0.015, step_s=0.015)
+    for _question_then_answer in range(2):
+        await three.deliver("n2", "n3", 1)
+        await three.deliver("n3", "n2", 1)
+    await three.settle()
+    assert [type(m) for m in three.waiting("n2", "n3")] == [AskVote]
+    assert [type(m) for m in three.waiting("n3", "n2")] == [AskVote]
+    for link in links:
+        link.is_held = False
+    await until_one_leads(three, 0.4)
+
+
+async def test_who_has_more_of_the_log_stands_when_another_asks_in_vain(three):
+    three.hold("n1", "n3")
+    three.submit("n1", put("only n2 has it"))
+    await three.settle()
+    three.cut("n2", "n3"), three.connect("n2", "n3")
+    await three.kill("n1")
+    three["n2"].engine.core.postpone_election(0.01)
+    three["n3"].engine.core.postpone_election(0.06)
+    three.hold("n2", "n3")  # what n2 asks comes to nothing: n3 is busy
+    await three.pass_s(0.03, step_s=0.01)
+    three.link("n2", "n3").frames.clear()
+    three.link("n2", "n3").is_held = False
+    await until_one_leads(three, 0.3)
+    assert three.leader.id == "n2"
+
+
+async def test_pre_votes_that_nobody_heard_are_asked_for_again_soon(three):
+    await three.kill("n1")
+    three.cut("n2", "n3")
+    await three.pass_s(0.15)
+    three.connect("n2", "n3")
+    await until_one_leads(three, 0.4)
+
+
 async def test_a_leader_that_falls_silent_is_followed_by_another_within_two_seconds(three):
     three.hold("n1", "n2"), three.hold("n1", "n3")
     await three.pass_s(2.0)

@@ -380,7 +380,7 @@ class Consensus:
     # --- messages: elections ------------------------------------------------------------------
 
     def _on_ask_pre_vote(self, candidate: str, ask: AskPreVote) -> None:
-        self.elections.on_ask_pre_vote(candidate, ask, self.core.term, lives=self.lives())
+        self.elections.on_ask_pre_vote(candidate, ask, self.core, lives=self.lives())
 
     def _on_pre_vote(self, voter: str, answer: PreVote) -> None:
         self.elections.on_pre_vote(voter, answer, self.core, lives=self.lives())

@@ -19,6 +19,10 @@ from raftq_cluster.backends.raft.messages import AskPreVote, AskVote, Message, P
 # pre-votes: long enough that two seldom ask at once.
 SUSPICION_MIN_S: Final = 0.02
 SUSPICION_MAX_S: Final = 0.12
+# Pre-votes bind nobody, so they are asked for again long before a term would have been given up: by
+# then the others have noticed what this node has, or a lost connection is there again.
+ASK_AGAIN_MIN_S: Final = 0.1
+ASK_AGAIN_MAX_S: Final = 0.25
 
 
 def is_majority(count: int, voters: int) -> bool:
@@ -81,7 +85,7 @@ class Elections:
             self._take_over_term = 0
             self._forced_term = core.term + 1 if is_forced else 0
             return True
-        core.postpone_election()
+        core.postpone_election(self._between(ASK_AGAIN_MIN_S, ASK_AGAIN_MAX_S))
         self._ask_pre_votes(core)
         return False
 
@@ -124,17 +128,27 @@ class Elections:
 
     # --- answering ----------------------------------------------------------------------------
 
-    def on_ask_pre_vote(self, candidate: str, ask: AskPreVote, term: int, *, lives: bool) -> None:
-        """Say whether this node would vote for the candidate; nothing changes."""
+    def on_ask_pre_vote(
+        self, candidate: str, ask: AskPreVote, core: RaftCore, *, lives: bool
+    ) -> None:
+        """Say whether this node would vote for the candidate; no term and no vote changes."""
         theirs = (ask.last_term, ask.last_index)
         ours = (self._log.last_term, self._log.last_index)
-        is_granted = ask.term > term and theirs >= ours and not lives
-        self._send(candidate, PreVote(ask.term, term, is_granted))
+        is_granted = ask.term > core.term and theirs >= ours and not lives
+        self._send(candidate, PreVote(ask.term, core.term, is_granted))
+        if theirs < ours and not lives:
+            self._stand_soon(core)  # that candidate cannot win, and this node may
+
+    def _stand_soon(self, core: RaftCore) -> None:
+        if core.due_in_s() > SUSPICION_MAX_S:
+            core.postpone_election(self.suspicion_s())
 
     def on_ask_vote(self, candidate: str, ask: AskVote, core: RaftCore, *, lives: bool) -> None:
         """Let the core vote, unless a leader lives and did not ask for this."""
         if lives and not ask.is_forced:
             return
+        if core.role == CANDIDATE and ask.term == core.term:
+            self._stand_soon(core)  # split votes: perhaps nobody wins, which no message would tell
         core.receive_vote_request(candidate, ask.term, ask.last_index, ask.last_term)
 
     def grant(self, candidate: str, term: int) -> None:
@@ -154,4 +168,7 @@ class Elections:
 
     def suspicion_s(self) -> float:
         """How long to wait after the connection to the leader broke."""
-        return SUSPICION_MIN_S + (SUSPICION_MAX_S - SUSPICION_MIN_S) * self._random()
+        return self._between(SUSPICION_MIN_S, SUSPICION_MAX_S)
+
+    def _between(self, low_s: float, high_s: float) -> float:
+        return low_s + (high_s - low_s) * self._random()
