@@ -42,6 +42,9 @@ class ScriptedNode:
         self.script = script
         self.calls: list[Call] = []
         self.connections = 0
+        self.pings = 0
+        self._pinged = asyncio.Condition()
+        self.pongs = True  # whether it gives signs of life
         self.url = ""
         self.called = asyncio.Event()
         self._writers: list[asyncio.StreamWriter] = []
@@ -53,6 +56,12 @@ class ScriptedNode:
         try:
             while True:
                 call = await _read_call(reader)
+                if call.verb == "ping":
+                    async with self._pinged:
+                        self.pings += 1
+                        self._pinged.notify_all()
+                    writer.write(b"%d pong\n" % call.rid if self.pongs else b"")
+                    continue
                 self.calls.append(call)
                 self.called.set()
                 answer = self.script(call)
@@ -65,6 +74,11 @@ class ScriptedNode:
         finally:
             writer.close()
 
+    async def pinged(self, times: int) -> None:
+        """Wait until it was asked so many times for a sign of life."""
+        async with self._pinged:
+            await self._pinged.wait_for(lambda: self.pings >= times)
+
     def say(self, words: bytes) -> None:
         """Say something on the newest connection."""
         self._writers[-1].write(words)
@@ -76,7 +90,11 @@ class ScriptedNode:
 
 
 async def _read_call(reader: asyncio.StreamReader) -> Call:
-    words = [(await reader.readuntil(b" "))[:-1] for _ in range(4)]
+    rid = (await reader.readuntil(b" "))[:-1]
+    word = await reader.readexactly(4)
+    if await reader.readexactly(1) == b"\n":
+        return Call(int(rid), word.decode(), {}, b"")
+    words = [rid, word, *[(await reader.readuntil(b" "))[:-1] for _ in range(2)]]
     body = await reader.readexactly(int(words[3]))
     await reader.readexactly(1)
     return Call(int(words[0]), words[2].decode(), json.loads(body), body)

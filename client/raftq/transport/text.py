@@ -18,20 +18,35 @@ from raftq.wire.text import (
     FramingError,
     Reply,
     ReplyParser,
+    request,
     request_with_body,
 )
 
 CONNECT_S: Final = 3.0  # a node on the same continent answers within one
 SWEEP_S_MIN: Final = 0.02  # how exactly deadlines are kept
+# A node that has been quiet for so long with calls in flight is asked for a sign of life ...
+QUIET_S: Final = 0.5
+# ... and left when it gives none: it hangs, is stopped, or cannot be reached any more. Its calls go to the next one, with
+# their keys. A node answers a ping between two pieces of work, which take some milliseconds.
+PONG_S: Final = 1.0
 UNSENT_BYTES_MAX: Final = 1024 * 1024  # handed to the socket and not taken: then calls wait
 
 
 class TextChannel:
     """A :class:`~raftq.transport.api.Channel` to one node's text port."""
 
-    def __init__(self, address: Address, *, connect_s: float = CONNECT_S) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        connect_s: float = CONNECT_S,
+        quiet_s: float = QUIET_S,
+        pong_s: float = PONG_S,
+    ) -> None:
         self._address = address
         self._connect_s = connect_s
+        self._quiet_s = quiet_s
+        self._pong_s = pong_s
         self._connection: _Connection | None = None
         self._connecting: asyncio.Task[_Connection] | None = None
         self._is_closed = False
@@ -90,7 +105,9 @@ class TextChannel:
         try:
             async with asyncio.timeout(self._connect_s):
                 _, connection = await loop.create_connection(
-                    lambda: _Connection(str(self._address)), self._address.host, self._address.port
+                    lambda: _Connection(str(self._address), self._quiet_s, self._pong_s),
+                    self._address.host,
+                    self._address.port,
                 )
         except TimeoutError as error:
             raise ConnectionLost(f"{self._address} did not accept a connection in time") from error
@@ -105,10 +122,13 @@ class TextChannel:
 class _Connection(asyncio.Protocol):
     """One TCP connection and the calls in flight on it."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, quiet_s: float, pong_s: float) -> None:
         self.is_over = False
         self.writable: asyncio.Future[None] | None = None  # while the socket takes no more
         self._name = name
+        self._quiet_s = quiet_s
+        self._pong_s = pong_s
+        self._pinged_at = 0.0  # when a sign of life was asked for; 0: since it was last heard, not
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._parser = ReplyParser()
@@ -139,8 +159,9 @@ class _Connection(asyncio.Protocol):
             self._first_unsent = rid
             loop.call_soon(self._flush)
         self._outbox.append(request_with_body(rid, "call", verb, body))
-        if expires_at < self._sweep_at:
-            self._schedule_sweep(expires_at)
+        look_at = min(expires_at, now + self._quiet_s)
+        if look_at < self._sweep_at:
+            self._schedule_sweep(look_at)
         return future
 
     async def close(self) -> None:
@@ -160,6 +181,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Answer the calls whose replies are complete."""
         self._last_heard_at = self._loop.time()
+        self._pinged_at = 0.0
         try:
             replies = self._parser.feed(data)
         except FramingError as error:
@@ -240,9 +262,30 @@ class _Connection(asyncio.Protocol):
                 future.set_exception(error)
             if self._last_heard_at < sent_at:
                 self._abort("the node has gone silent")
-        if self._pending:
+        if self._pending and not self.is_over:
             soonest = min(expires_at for _, _, expires_at in self._pending.values())
+            soonest = min(soonest, self._look_for_life(now))
             self._schedule_sweep(max(soonest, now + SWEEP_S_MIN))
+
+    def _look_for_life(self, now: float) -> float:
+        """Ask a node that is quiet for a sign of life, or leave it; gives when to look again."""
+        _, first_sent_at, _ = next(iter(self._pending.values()))  # the oldest call in flight
+        quiet_until = max(self._last_heard_at, first_sent_at) + self._quiet_s
+        if now < quiet_until:
+            return quiet_until
+        if not self._pinged_at:
+            self._pinged_at = now
+            self._transport.write(request(self._next_rid, "ping"))
+            self._next_rid += 1
+        elif now >= self._pinged_at + self._pong_s:
+            # Its answer may be here, unread, and we were the ones who were busy: read once more.
+            self._loop.call_later(SWEEP_S_MIN, self._leave_silent, self._pinged_at)
+            return now + self._pong_s
+        return self._pinged_at + self._pong_s
+
+    def _leave_silent(self, pinged_at: float) -> None:
+        if self._pinged_at == pinged_at and not self.is_over:
+            self._abort("the node has gone silent")
 
 
 def _mark_retrieved(connecting: asyncio.Task[_Connection]) -> None:

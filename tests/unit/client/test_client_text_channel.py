@@ -286,6 +286,31 @@ async def test_a_node_that_says_nothing_at_all_is_left(channel, node):
 
 
 @pytest.mark.asyncio
+async def test_a_node_that_gives_no_sign_of_life_is_left_long_before_a_call_ends(node):
+    node.script, node.pongs = lambda call: None, False
+    channel = TextChannel(*parse_urls(node.url), quiet_s=0.02, pong_s=0.04)
+    error = await lost(channel.send("claim", b"{}", 3600.0))
+    assert error.maybe_done
+    assert "silent" in str(error)
+    assert node.pings == 1
+    await channel.close()
+
+
+@pytest.mark.asyncio
+async def test_a_node_that_gives_signs_of_life_is_waited_for(node):
+    held: list[Call] = []
+    node.script = held.append
+    channel = TextChannel(*parse_urls(node.url), quiet_s=0.01, pong_s=0.3)
+    waiting = asyncio.create_task(channel.send("claim", BODY, 3600.0))
+    async with asyncio.timeout(TIMEOUT_S):
+        await node.pinged(3)
+    node.say(reply_ok(held[0], {"tasks": []}))
+    await waiting
+    assert node.connections == 1
+    await channel.close()
+
+
+@pytest.mark.asyncio
 @pytest.mark.usefixtures("endless_connecting")
 async def test_a_connection_that_cannot_be_made_in_time_is_given_up():
     channel = TextChannel(*parse_urls("raftq://127.0.0.1:9"), connect_s=0.01)
