@@ -130,6 +130,7 @@ class Node:
                 bounds=Bounds(bytes_between_min=settings.snapshot_bytes),
                 network=self._network,
                 plan=_plan(settings),
+                clock_skew_ms_max=settings.clock_skew_ms_max,
             ),
         )
 

@@ -92,6 +92,7 @@ class GroupNode:
         self.syncs_by_itself = True
         self.failures: list[str] = []
         self.may_lead = True
+        self.unfit: set[str] = set()  # voters to whom it would not hand over
         self.snapshots = SnapshotsWanted()
         self.replica = Replica(Machine(), disk.base_index, group.members)
         group.lives += 1  # a process never has the random numbers of an earlier one
@@ -100,6 +101,7 @@ class GroupNode:
             random=Random(group.lives),
             monotonic=lambda: group.seconds,
             may_lead=lambda: self.may_lead,
+            fits=lambda voter: voter not in self.unfit,
         )
         network: Any = GroupNetwork(group, node_id)  # what an engine does not ask for is left out
         self.engine = Engine(

@@ -14,6 +14,7 @@ from typing import Any
 
 from raftq_cluster.backends.raft.backend import RaftBackend
 from raftq_cluster.backends.raft.formation import Alone, Initial, Join, Plan
+from raftq_cluster.backends.raft.log_clock import LogClock, wall_ns
 from raftq_cluster.backends.raft.running import Outside
 from raftq_cluster.backends.raft.storage.syncer import InlineRunner, Job
 from raftq_cluster.backends.raft.transport.network import PeerNetwork
@@ -22,7 +23,7 @@ from raftq_cluster.backends.raft.upkeep import Bounds
 from raftq_cluster.core.operations import Operation
 from raftq_cluster.core.outcomes import Outcome
 from raftq_cluster.core.queries import Digest
-from tests.support.raft_node import DIRECTORY, in_turn
+from tests.support.raft_node import DIRECTORY, NS_PER_MS, in_turn
 from tests.support.virtual_disk import VirtualDisk
 
 WAIT_S = 15.0
@@ -52,6 +53,7 @@ class RaftCluster:
         self.fatal: dict[str, list[str]] = {}
         self.plans: dict[str, Plan] = {}
         self.tls: dict[str, PeerTls] = {}
+        self.wall_offset_ms: dict[str, int] = {}  # of nodes whose wall clock is wrong
         self._bounds = Bounds(bytes_between_min=snapshot_bytes, entries_kept=entries_kept)
 
     async def form(self, count: int) -> None:
@@ -81,6 +83,7 @@ class RaftCluster:
                 runner=lambda: InlineRunner(soon),
                 random=random,
                 in_thread=in_turn,
+                clock=LogClock(lambda: wall_ns() + self.wall_offset_ms.get(node_id, 0) * NS_PER_MS),
                 network=PeerNetwork(
                     (host, int(port)), tls=self.tls.get(node_id), random=random.random
                 ),

@@ -93,6 +93,13 @@ def _contact(member: Any, _now_ms: int) -> str:
     return "-" if member.last_contact_ms < 0 else f"{member.last_contact_ms} ms"
 
 
+def _clock(member: Any, _now_ms: int) -> str:
+    if member.clock_offset_ms is None:
+        return "-"
+    offset = f"{member.clock_offset_ms:+d} ms"
+    return offset if member.clock == "ok" else f"{member.clock} {offset}"
+
+
 def _or_inherited(name: str) -> Callable[[Any, int], str]:
     def show(row: Any, _now_ms: int) -> str:
         value = getattr(row, name)
@@ -152,6 +159,7 @@ MEMBERS: Final = Kind(
         _number("applied", "APPLIED"),
         _number("lag", "BEHIND"),
         Column("last_contact_ms", "LAST CONTACT", _contact, right=True),
+        Column("clock", "CLOCK", _clock, right=True),
         Column("version", "VERSION", _field("version")),
     ),
     member_document,

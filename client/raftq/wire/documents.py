@@ -328,7 +328,11 @@ class ClusterRequest(Document):
 
 
 class Member(Reply):
-    """One node as the answering node sees it. ``lag`` is in log entries."""
+    """One node as the answering node sees it. ``lag`` is in log entries.
+
+    A node whose ``clock`` is ``off`` does not lead; ``split`` says that no majority of the voters agrees on
+    the time. ``clock_offset_ms`` is from the median of their clocks, null while it is not known.
+    """
 
     id: str
     role: Literal["leader", "follower", "candidate", "learner"]
@@ -339,6 +343,8 @@ class Member(Reply):
     lag: int
     last_contact_ms: int
     version: str
+    clock: Literal["ok", "off", "split", "unknown"] = "unknown"
+    clock_offset_ms: int | None = None
 
 
 class ClusterReply(Reply):

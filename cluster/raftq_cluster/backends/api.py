@@ -50,6 +50,8 @@ class MemberStatus(NamedTuple):
     lag: int
     last_contact_ms: int  # since it was heard of; -1: never
     version: str
+    clock: str = "unknown"  # ok; off: it does not lead; split: no majority agrees on the time
+    clock_offset_ms: int | None = None  # from the median of the voters' clocks
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ class MemoryBackend:
     def status(self) -> Status:
         """One member, which leads."""
         index = self._machine.index
-        member = MemberStatus(self._node_id, "leader", "", "", "", index, 0, 0, VERSION)
+        member = MemberStatus(self._node_id, "leader", "", "", "", index, 0, 0, VERSION, "ok", 0)
         return Status(
             "memory", self._node_id, "memory", "memory", 1, self._node_id, index, True, (member,)
         )

@@ -171,6 +171,15 @@ class Settings(Struct, frozen=True, kw_only=True):
             extra={"metavar": "MS"},
         ),
     ] = 10_000
+    clock_skew_ms_max: Annotated[
+        int,
+        Meta(
+            ge=10,
+            le=60_000,
+            description="a node whose clock differs by more from the others' does not lead",
+            extra={"metavar": "MS"},
+        ),
+    ] = 500
     snapshot_bytes: Annotated[
         Bytes, Meta(description="log between two snapshots, at least; a restart replays as much")
     ] = 32 * MIB

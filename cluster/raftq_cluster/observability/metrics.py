@@ -14,7 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
-from raftq_cluster.backends.api import Load, Status
+from raftq_cluster.backends.api import Load, MemberStatus, Status
 from raftq_cluster.core.outcomes import QueueStats
 
 QUEUES_SHOWN_MAX: Final = 100  # series a scrape must not grow without bound
@@ -105,6 +105,7 @@ def _node(reading: Reading, version: str) -> Iterator[GaugeMetricFamily | InfoMe
         "durability": status.durability,
     }
     yield InfoMetricFamily("raftq_build", "The node and what it is made of.", build)
+    me = next((member for member in status.members if member.id == status.node), None)
     gauges = (
         ("raftq_tasks", "Tasks held.", load.tasks),
         ("raftq_value_bytes", "Bytes of values and error texts held.", load.value_bytes),
@@ -119,6 +120,21 @@ def _node(reading: Reading, version: str) -> Iterator[GaugeMetricFamily | InfoMe
     )
     for name, documentation, value in gauges:
         yield GaugeMetricFamily(name, documentation, value)
+    if me is not None:
+        yield from _clock(me)
+
+
+def _clock(me: MemberStatus) -> Iterator[GaugeMetricFamily]:
+    is_off = int(me.clock == "off")
+    yield GaugeMetricFamily(
+        "raftq_clock_off", "1 while this node does not lead because of its clock.", is_off
+    )
+    if me.clock_offset_ms is not None:
+        yield GaugeMetricFamily(
+            "raftq_clock_offset_seconds",
+            "This node's clock minus the median of the voters'.",
+            me.clock_offset_ms / 1_000,
+        )
 
 
 def _queues(reading: Reading) -> Iterator[GaugeMetricFamily]:

@@ -81,6 +81,8 @@ async def test_a_scrape_shows_how_full_the_node_is() -> None:
     assert "raftq_waiting_claims 1.0" in lines
     assert "raftq_http_connections 2.0" in lines
     assert "raftq_ready 1.0" in lines
+    assert "raftq_clock_off 0.0" in lines
+    assert "raftq_clock_offset_seconds 0.0" in lines
     assert 'raftq_queue_tasks{queue="/a",state="ready"} 1.0' in lines
     assert 'raftq_queue_tasks{queue="/a",state="claimed"} 1.0' in lines
     assert 'raftq_queue_tasks{queue="/b",state="ready"} 1.0' in lines

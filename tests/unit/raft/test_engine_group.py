@@ -361,3 +361,13 @@ async def test_a_draining_leader_hands_over_first(three):
     await three.pass_s(0.3)
     assert await drained
     assert three.leader.id != "n1"
+
+
+@pytest.mark.parametrize("unfit", ["n2", "n3"])
+async def test_a_draining_leader_passes_over_a_voter_that_is_no_fit_leader(three, unfit):
+    three["n1"].unfit = {unfit}
+    drained = asyncio.ensure_future(three["n1"].engine.drain(5.0))
+    await three.settle()
+    await three.pass_s(0.3)
+    assert await drained
+    assert three.leader.id == ({"n2", "n3"} - {unfit}).pop()

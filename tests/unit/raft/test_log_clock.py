@@ -109,3 +109,24 @@ def test_a_follower_that_follows_the_log_for_long_and_then_leads_does_not_jump(h
         log_ms = hands.wall // MS
     clock.advance_to(log_ms)  # what another node stamped just now
     assert clock.now_ms() == log_ms
+
+
+def test_a_node_that_follows_takes_the_leaders_log_time_also_when_it_is_earlier(hands):
+    clock = hands.clock()
+    hands.pass_ms(10)
+    clock.follow((EPOCH_MS - 86_400_000) * MS, 2 * MS)
+    assert clock.now_ms() == EPOCH_MS - 86_400_000
+
+
+def test_what_is_within_the_uncertainty_is_not_followed(hands):
+    clock = hands.clock()
+    clock.follow((EPOCH_MS - 2) * MS, 2 * MS)
+    assert clock.now_ms() == EPOCH_MS
+
+
+def test_from_the_leaders_time_it_goes_on_evenly(hands):
+    clock = hands.clock()
+    clock.follow((EPOCH_MS + 86_400_000) * MS, 0)
+    hands.pass_ms(30_000)
+    passed_ms = clock.now_ms() - EPOCH_MS - 86_400_000
+    assert 30_000 * (1 - 1 / SLEW_DIVISOR) <= passed_ms <= 30_000 * (1 + 1 / SLEW_DIVISOR)

@@ -61,6 +61,7 @@ class Consensus:
         self._send = send
         self._monotonic = surroundings.monotonic
         self._timing = surroundings.timing
+        self._fits = surroundings.fits
         self.core = RaftCore(
             me,
             log,
@@ -154,9 +155,9 @@ class Consensus:
         return 0 if progress is None else progress.match
 
     def best_heir(self) -> str:
-        """The live voter whose log goes furthest, "" if there is none."""
+        """The live voter whose log goes furthest, "" if there is none; a bad clock comes last."""
         live = [voter for voter in self.voters if self.is_live(voter)]
-        return max(live, key=self.match_of, default="")
+        return max(live, key=lambda voter: (self._fits(voter), self.match_of(voter)), default="")
 
     # --- the round ----------------------------------------------------------------------------
 

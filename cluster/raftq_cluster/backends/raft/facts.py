@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from raftq_cluster.backends.api import MemberStatus
+from raftq_cluster.backends.raft.clock_board import Verdict
+from raftq_cluster.backends.raft.clock_watch import ClockWatch
 from raftq_cluster.backends.raft.commands import Member
 from raftq_cluster.backends.raft.engine import Engine
 from raftq_cluster.backends.raft.messages import Facts
@@ -29,8 +31,11 @@ class Told(NamedTuple):
 class FactsBoard:
     """What this node knows of the others. ``me`` is its id."""
 
-    def __init__(self, engine: Engine, me: str, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, engine: Engine, clocks: ClockWatch, me: str, monotonic: Callable[[], float]
+    ) -> None:
         self._engine = engine
+        self._clocks = clocks
         self._me = me
         self._monotonic = monotonic
         self._told: dict[str, Told] = {}
@@ -44,17 +49,26 @@ class FactsBoard:
 
     def tick(self) -> None:
         """Tell all other members."""
-        facts = Facts(
+        facts = self._facts()
+        for member in self._engine.members:
+            if member.id != self._me:
+                self._engine.send(member.id, facts)
+
+    def greet(self, peer: str) -> None:
+        """The connection to this member is new: it need not wait for its facts."""
+        self._clocks.forget(peer)
+        self._engine.send(peer, self._facts())
+
+    def _facts(self) -> Facts:
+        return Facts(
             {
                 "applied": self._engine.core.last_applied,
                 "http": self._http,
                 "text": self._text,
                 "version": VERSION,
+                "clock": self._clocks.tell(),
             }
         )
-        for member in self._engine.members:
-            if member.id != self._me:
-                self._engine.send(member.id, facts)
 
     def _on_facts(self, peer: str, facts: Facts) -> None:
         fields = facts.fields
@@ -66,13 +80,15 @@ class FactsBoard:
             _text_of(fields, "version"),
             self._monotonic(),
         )
+        if self._clocks.hear(peer, fields.get("clock")):
+            self._engine.send(peer, self._facts())
 
     def members(self) -> tuple[MemberStatus, ...]:
         """All members as this node knows them, in the order of the list in force."""
-        commit = self._engine.core.commit_index
-        return tuple(self._status(member, commit) for member in self._engine.members)
+        commit, clocks = self._engine.core.commit_index, self._clocks.latest
+        return tuple(self._status(member, commit, clocks) for member in self._engine.members)
 
-    def _status(self, member: Member, commit: int) -> MemberStatus:
+    def _status(self, member: Member, commit: int, clocks: Verdict) -> MemberStatus:
         engine = self._engine
         if member.id == self._me:
             applied = engine.core.last_applied
@@ -92,6 +108,8 @@ class FactsBoard:
             lag=max(0, commit - told.applied),
             last_contact_ms=int(since_s * 1_000) if since_s < float("inf") else -1,
             version=told.version,
+            clock=clocks.state_of(member.id),
+            clock_offset_ms=clocks.offsets_ms.get(member.id),
         )
 
 

@@ -4,7 +4,8 @@ Leases and delays are counted in log time, so log time has to run evenly. It sta
 or at the log's own time, whichever is later, and then follows the monotonic clock. Where the
 wall clock says something else (it was set, it was wrong at boot, the log is ahead of it), log time is
 slewed towards it by at most ``SLEW``: a lease of L ms lasts between L / (1 + SLEW) and L / (1 - SLEW)
-ms of real time, whatever anybody does to the wall clock. Knows neither the log nor the machine.
+ms of real time, whatever anybody does to the wall clock. A node that follows has its log time from the
+leader, so that time goes on evenly when it leads itself. Knows neither the log nor the machine.
 """
 
 import time
@@ -42,9 +43,25 @@ class LogClock:
         self._log_ns = wall()
 
     def now_ms(self) -> int:
-        """Time for the next entry: never less than an earlier answer."""
+        """Time for the next entry: never less than an earlier answer, ``follow`` apart."""
+        return self.now_ns() // _NS_PER_MS
+
+    def now_ns(self) -> int:
+        """The same in nanoseconds."""
         self._follow_monotonic()
-        return self._log_ns // _NS_PER_MS
+        return self._log_ns
+
+    def wall_ns(self) -> int:
+        """What the wall clock shows, in nanoseconds since the epoch."""
+        return self._wall()
+
+    def follow(self, log_ns: int, uncertainty_ns: int) -> None:
+        """Go on from the leader's log time, which may be earlier. For nodes that do not lead.
+
+        What is within the uncertainty stays as it is.
+        """
+        if abs(self.now_ns() - log_ns) > uncertainty_ns:
+            self._log_ns = log_ns
 
     def _follow_monotonic(self) -> None:
         now_ns = self._monotonic()

@@ -13,13 +13,14 @@ Answerer = Callable[[Identity, bytes], Awaitable[bytes]]
 
 
 class Peering:
-    """A ``peer_api.PeerOwner``. ``admit`` and ``answer`` are set by whoever knows the members."""
+    """A ``peer_api.PeerOwner``. ``why_not``, ``answer`` and ``greet`` are set by whoever knows the members."""
 
     def __init__(self) -> None:
         self.me = Identity("", "", "")
         self.engine: Engine | None = None
         self.why_not: Callable[[Identity], str] = _nobody_yet
         self.answer: Answerer = _no_answer
+        self.greet: Callable[[str], None] = _say_nothing
 
     def identity(self) -> Identity:
         """Who this node is at the moment."""
@@ -43,6 +44,7 @@ class Peering:
         """Our connection to this member is new."""
         if self.engine is not None:
             self.engine.on_up(peer)
+            self.greet(peer)
 
     def on_down(self, peer: str) -> None:
         """A connection from or to this member was lost."""
@@ -52,6 +54,10 @@ class Peering:
     async def on_ask(self, peer: Identity, question: bytes) -> bytes:
         """Answer a node that need not be a member."""
         return await self.answer(peer, question)
+
+
+def _say_nothing(_peer: str) -> None:
+    """Nothing is known that a new peer should hear."""
 
 
 def _nobody_yet(_peer: Identity) -> str:

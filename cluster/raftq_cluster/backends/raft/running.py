@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from raftq_cluster.backends.raft import core_pysyncobj, peer_api
 from raftq_cluster.backends.raft.administration import Administration
 from raftq_cluster.backends.raft.calls import Calls
+from raftq_cluster.backends.raft.clock_watch import SKEW_MS_MAX, ClockWatch
 from raftq_cluster.backends.raft.commands import Member
 from raftq_cluster.backends.raft.core_api import Timing
 from raftq_cluster.backends.raft.disk import StoreDisk
@@ -79,6 +80,7 @@ class Outside:
     runner: Callable[[], Runner] = system_runner
     in_thread: InThread = asyncio.to_thread
     clock: LogClock = field(default_factory=LogClock)
+    clock_skew_ms_max: int = SKEW_MS_MAX
     random: Random = field(default_factory=_random)
     monotonic: Callable[[], float] = time.monotonic
     timing: Timing = field(default_factory=Timing)
@@ -123,14 +125,13 @@ class Running:
             base_index=lambda: journal.base_index,
             arrived=self._on_snapshot_arrived,
         )
+        me_id = self.identity.node_id
         self.engine = self._make_engine(outside)
         self.engine.on(SnapshotAck, self._on_snapshot_ack)
         self.engine.on(SnapshotChunk, self._on_snapshot_chunk)
-        self.facts = FactsBoard(self.engine, self.identity.node_id, outside.monotonic)
+        self.facts = FactsBoard(self.engine, self._clocks, self.identity.node_id, outside.monotonic)
         self._calls = Calls(self.engine)
-        me = Member(
-            self.identity.node_id, outside.network.address, voter=True, birth=self.identity.birth
-        )
+        me = Member(me_id, outside.network.address, voter=True, birth=self.identity.birth)
         self.steward = Steward(self.engine, self._calls, me, outside.monotonic)
         self._reception = Reception(self.identity, self.engine, self.steward)
         self._silent_s = 0  # seconds without a leader
@@ -155,13 +156,18 @@ class Running:
         self._timer: asyncio.TimerHandle | None = None
 
     def _make_engine(self, outside: Outside) -> Engine:
+        self._clocks = ClockWatch(
+            self.identity.node_id, outside.clock, outside.monotonic, outside.clock_skew_ms_max
+        )
         surroundings = Surroundings(
             clock=outside.clock,
             random=outside.random,
             monotonic=outside.monotonic,
             timing=outside.timing,
+            may_lead=self._clocks.may_lead,
+            fits=self._clocks.fits,
         )
-        return Engine(
+        engine = self._clocks.engine = Engine(
             self.identity.node_id,
             StoreDisk(self._files.store, self._runner),
             self.replica,
@@ -170,6 +176,7 @@ class Running:
             outside.network,
             self._sender,
         )
+        return engine
 
     @classmethod
     async def open(
@@ -201,6 +208,7 @@ class Running:
         me = self.identity
         peering.me = peer_api.Identity(me.cluster_id, me.node_id, me.birth)
         peering.why_not, peering.answer = self._why_not, self._reception.answer
+        peering.greet = self.facts.greet
         peering.engine = self.engine
         self.engine.start()
         self._each_second()
@@ -284,6 +292,7 @@ class Running:
         self._receiver.each_second()
         self.steward.tick()
         self.facts.tick()
+        self._clocks.each_second()
         self._look_for_removal()
         try:
             self.disk_free_bytes = self._free_bytes(self._files.data_dir.path)

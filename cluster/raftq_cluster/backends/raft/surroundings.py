@@ -13,6 +13,10 @@ def _always() -> bool:
     return True
 
 
+def _everyone(_voter: str) -> bool:
+    return True
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Surroundings:
     """Time and chance. ``random`` seeds entries and spreads election timeouts."""
@@ -22,3 +26,6 @@ class Surroundings:
     monotonic: Callable[[], float] = time.monotonic  # seconds
     timing: Timing = field(default_factory=Timing)
     may_lead: Callable[[], bool] = _always  # a node whose clock is off does not stand for election
+    fits: Callable[[str], bool] = (
+        _everyone  # who is not passed over when the leadership is handed over
+    )

@@ -57,6 +57,8 @@ _CLUSTER: Final[Json] = {
             "lag": 0,
             "last_contact_ms": 0,
             "version": "0.1.0",
+            "clock": "ok",
+            "clock_offset_ms": 0,
         }
     ],
 }
