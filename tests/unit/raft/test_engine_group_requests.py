@@ -6,6 +6,7 @@ from tests.support.engine_group import EngineGroup
 from tests.support.raft_operations import put
 
 from raftq_cluster.backends.raft.core_api import LEADER
+from raftq_cluster.backends.raft.core_pysyncobj import RaftCore
 from raftq_cluster.backends.raft.messages import (
     Append,
     Forward,
@@ -209,3 +210,21 @@ async def test_an_answer_to_a_round_of_another_term_confirms_no_read(three):
     three.inject("n2", "n1", Heard(term + 1, 10**6))
     await three.settle()
     assert not read.done()
+
+
+async def test_rounds_without_news_do_not_count_commits_again(three, monkeypatch):
+    counted: list[str] = []
+    tick = RaftCore.tick
+
+    def counting(core):
+        counted.append(core.role)
+        tick(core)
+
+    monkeypatch.setattr(RaftCore, "tick", counting)
+    for _ in range(20):
+        three.nodes["n1"].engine.on_up("n2")  # wakes it, and brings nothing to count
+        await three.turn()
+    assert counted == []
+    three.submit("n1", put("a"))
+    await three.settle()
+    assert 1 <= len(counted) <= 3  # its own sync, and the answers of two peers

@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from raftq_cluster.backends.raft.append_filter import judge
 from raftq_cluster.backends.raft.commands import Member
-from raftq_cluster.backends.raft.core_api import LEADER
 from raftq_cluster.backends.raft.core_pysyncobj import RaftCore
 from raftq_cluster.backends.raft.elections import Elections, is_majority
 from raftq_cluster.backends.raft.member_log import MemberLog
@@ -39,6 +38,9 @@ from raftq_cluster.backends.raft.reads import Reads
 from raftq_cluster.backends.raft.replication import Replication, Snapshots
 from raftq_cluster.backends.raft.storage.errors import StorageFullError
 from raftq_cluster.backends.raft.surroundings import Surroundings
+
+
+_NOT_COUNTED: Final = (-1, -1)  # (durable index, acknowledgements) when commits were counted last
 
 
 class TwoLeadersError(Exception):
@@ -74,9 +76,9 @@ class Consensus:
         self.elections = Elections(me, log, send, surroundings.random.random, surroundings.may_lead)
         self.replication = Replication(log, send, snapshots)
         self._up: set[str] = set()
-        self._leading_term = 0  # of the leadership that the tables are about; 0: none
+        self.leading_term = 0  # of the leadership that the tables are about; 0: none
         self._is_heartbeat_due = False
-        self._counted = (-1, -1)  # (durable index, acknowledgements) when commits were counted last
+        self._counted = _NOT_COUNTED
         self._acks = 0
         self.has_news = False  # an answer of a peer has something for a round to do
         self._sees_leader_s = -float("inf")  # when the leader of this term was heard last
@@ -111,7 +113,7 @@ class Consensus:
     @property
     def is_leader(self) -> bool:
         """Whether this node leads, as far as it knows."""
-        return self.core.role == LEADER
+        return self.core.is_leader
 
     @property
     def leader(self) -> str:
@@ -165,9 +167,13 @@ class Consensus:
         """Elections, commits, step-down. The core is asked only when it may have something to do."""
         core = self.core
         core.raise_commit(self._commit)
-        counted = (self._log.durable_index, self._acks)
-        if core.due_in_s() <= 0 or (self._leading_term and counted != self._counted):
+        if self.leading_term:
+            counted = (self._log.durable_index, self._acks)
+            is_due = counted != self._counted
             self._counted = counted
+        else:
+            is_due = False
+        if is_due or core.due_in_s() <= 0:
             core.tick()
         self.note_leadership()
 
@@ -179,9 +185,10 @@ class Consensus:
     def note_leadership(self) -> None:
         """Begin or end what belongs to a leadership."""
         term = self.core.term if self.is_leader else 0
-        if term == self._leading_term:
+        if term == self.leading_term:
             return
-        self._leading_term = term
+        self.leading_term = term
+        self._counted = _NOT_COUNTED
         self.reads.end_leadership()
         if term:
             self.replication.begin(self._peers(), self._up.__contains__, self._monotonic())
@@ -201,8 +208,7 @@ class Consensus:
             self._send_as_leader()
         else:
             self._send_ack()
-            leader = self.leader
-            if leader and self.reads.is_waiting:
+            if self.reads.is_waiting and (leader := self.leader):
                 self.reads.ask(leader, self._monotonic())
         self.elections.release(self.core.term)
 
@@ -218,9 +224,6 @@ class Consensus:
             is_heartbeat=self._is_heartbeat_due,
         )
         self._is_heartbeat_due = False
-        self._counted = (-1, -1)  # (durable index, acknowledgements) when commits were counted last
-        self._acks = 0
-        self.has_news = False  # an answer of a peer has something for a round to do
         self.confirm_reads()
 
     def confirm_reads(self) -> None:
@@ -274,7 +277,8 @@ class Consensus:
             [member.id for member in others if not member.voter],
         )
         self.elections.set_voters(self.voters)
-        if self._leading_term:
+        self._counted = _NOT_COUNTED  # what is a majority may have changed
+        if self.leading_term:
             self.replication.set_peers(self._peers(), self._up.__contains__, self._monotonic())
 
     def _peers(self) -> list[str]:
@@ -291,7 +295,7 @@ class Consensus:
         if append.term < core.term:
             self._send(leader, Stale(core.term))
             return
-        if append.term == core.term and core.role == LEADER:
+        if append.term == core.term and core.is_leader:
             raise TwoLeadersError(f"{leader} leads term {core.term} too")
         if append.term != self._following_term:
             self._follow(append.term)
@@ -364,7 +368,7 @@ class Consensus:
 
     def _is_answer(self, peer: str, term: int) -> bool:
         """Whether this is about our leadership: an answer of an older one must not count."""
-        is_ours = bool(self._leading_term) and term == self._leading_term == self.core.term
+        is_ours = bool(self.leading_term) and term == self.leading_term == self.core.term
         return is_ours and self.replication.of(peer) is not None
 
     def _note_round(self, peer: str, round_: int) -> None:

@@ -27,6 +27,7 @@ from raftq_cluster.backends.raft.selftest import Library
 from raftq_cluster.backends.raft.storage.errors import StorageFullError
 
 _ROLES: Final = (FOLLOWER, CANDIDATE, LEADER)  # in the order of the library's numbers
+_LEADING: Final = _ROLES.index(LEADER)
 
 # Every private name that is touched, once: ours -> the library's. Replaced, called, read or set:
 OVERRIDES: Final = {
@@ -88,6 +89,7 @@ class RaftCore:
     ) -> None:
         self._log = log
         self._monotonic = monotonic
+        self._nodes: dict[str, Node] = {}  # the members in force, but for this one
         self._enter()
         with _Globals(_LogFace(log)):
             self._sync = _Hooked(node_id, shell, log, _conf(timing), random)
@@ -100,6 +102,7 @@ class RaftCore:
     def set_members(self, voters: Iterable[str], learners: Iterable[str]) -> None:
         """Follow the members in force; this node itself is left out of both."""
         others, readers = ({Node(id_) for id_ in ids} for ids in (voters, learners))
+        self._nodes = {node.id: node for node in others | readers}
         fields = {name: getattr(self._sync, FIELDS[name]) for name in _PEER_TABLES}
         first = {"next_index": self._log.last_index + 1, "match_index": 0}
         for name, table in fields.items():
@@ -130,13 +133,13 @@ class RaftCore:
 
     def receive_ack(self, peer: str, match: int) -> None:
         """A member holds all up to ``match``, on disk, in this term."""
-        self._receive(peer, {"type": "next_node_idx", "reset": False, "success": True,
-                             "next_node_idx": match + 1})  # fmt: skip
+        node, matches = self._nodes[peer], _match_index(self._sync)
+        matches[node] = max(matches[node], match)
+        _last_response_time(self._sync)[node] = self._monotonic()
 
     def heard_from(self, peer: str) -> None:
         """A member has answered in this term."""
-        self._receive(peer, {"type": "next_node_idx", "reset": False, "success": False,
-                             "next_node_idx": 0})  # fmt: skip
+        _last_response_time(self._sync)[self._nodes[peer]] = self._monotonic()
 
     def receive_vote_request(
         self, candidate: str, term: int, last_index: int, last_term: int
@@ -155,7 +158,7 @@ class RaftCore:
 
     def _receive(self, peer: str, message: dict[str, Any]) -> None:
         self._enter()
-        _receive(self._sync, Node(peer), message)
+        _receive(self._sync, self._nodes.get(peer) or Node(peer), message)
 
     # --- elections ----------------------------------------------------------------------------
 
@@ -192,7 +195,8 @@ class RaftCore:
 
     def raise_commit(self, index: int) -> None:
         """All up to ``index`` is committed, and verified to be in this log."""
-        self._sync.set_commit_index(index)
+        if index > self._sync.commit_index:
+            self._sync.set_commit_index(index)
 
     def note_applied(self, index: int) -> None:
         """Tell that the state machine stands at ``index``, at most the commit index."""
@@ -205,9 +209,8 @@ class RaftCore:
 
     def due_in_s(self) -> float:
         """Seconds until a tick has something to do by itself: an election, or a heartbeat."""
-        name = "next_append_time" if self.role == LEADER else "election_deadline"
-        due: float = getattr(self._sync, FIELDS[name])
-        return due - self._monotonic()
+        due_of = _next_append_time if self.is_leader else _election_deadline
+        return due_of(self._sync) - self._monotonic()
 
     def _enter(self) -> None:
         # One process may run several nodes, each with a clock of its own (tests do).
@@ -217,6 +220,11 @@ class RaftCore:
     def role(self) -> str:
         """``follower``, ``candidate`` or ``leader``."""
         return _ROLES[_state(self._sync)]
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether the role is that of a leader."""
+        return _state(self._sync) == _LEADING
 
     @property
     def term(self) -> int:
@@ -249,6 +257,12 @@ _state: Final[Callable[[Any], int]] = attrgetter(FIELDS["state"])
 _term: Final[Callable[[Any], int]] = attrgetter(FIELDS["term"])
 _leader: Final[Callable[[Any], Any]] = attrgetter(FIELDS["leader"])
 _last_applied: Final[Callable[[Any], int]] = attrgetter(FIELDS["last_applied"])
+_match_index: Final[Callable[[Any], dict[Node, int]]] = attrgetter(FIELDS["match_index"])
+_last_response_time: Final[Callable[[Any], dict[Node, float]]] = attrgetter(
+    FIELDS["last_response_time"]
+)
+_next_append_time: Final[Callable[[Any], float]] = attrgetter(FIELDS["next_append_time"])
+_election_deadline: Final[Callable[[Any], float]] = attrgetter(FIELDS["election_deadline"])
 _noop_index: Final[Callable[[Any], int | None]] = attrgetter(FIELDS["noop_index"])
 
 

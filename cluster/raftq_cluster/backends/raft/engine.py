@@ -15,6 +15,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from raftq_cluster.backends.raft.alarm import STEP_S, Alarm
 from raftq_cluster.backends.raft.commands import CONFIG, Member, encode_members, sent_command
 from raftq_cluster.backends.raft.consensus import Consensus
 from raftq_cluster.backends.raft.core_pysyncobj import RaftCore
@@ -30,7 +31,7 @@ from raftq_cluster.backends.raft.messages import Ack, Message, decode, encode
 from raftq_cluster.backends.raft.peer_api import Network, PeerError
 from raftq_cluster.backends.raft.proposals import Segment
 from raftq_cluster.backends.raft.replica import Replica, ReplicaError
-from raftq_cluster.backends.raft.replication import Snapshots
+from raftq_cluster.backends.raft.replication import NEVER_S, Snapshots
 from raftq_cluster.backends.raft.storage.errors import StorageError, StorageFullError
 from raftq_cluster.backends.raft.surroundings import Surroundings
 from raftq_cluster.backends.raft.transfer import Transfer
@@ -39,9 +40,8 @@ from raftq_cluster.core.machine import Machine
 
 _log: Final = logging.getLogger(__name__)
 
-# The timer runs when the core has something to do by itself, but not more often than this.
-TICK_MIN_S: Final = 0.005
-# While anybody waits for something that may have been lost on the way, it runs at least this often.
+# The timer runs when the core has something to do by itself; while anybody waits for something that may
+# have been lost on the way, at least this often.
 TICK_WAITING_S: Final = 0.1
 # Applying holds the event loop: after this long, others get their turn.
 APPLY_S: Final = 0.002
@@ -80,9 +80,8 @@ class Engine:
         self._has_news = False  # messages have come for which a round is due
         self._stopped = ""  # why, once it is
         self._is_full = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_s = 0.0
         self._loop = asyncio.get_running_loop()
+        self._alarm = Alarm(self._loop, lambda: self._guard(self._round))
         self._member_log = MemberLog(disk, replica.members, self._on_members)
         self._consensus = Consensus(node_id, self._member_log, self.send, snapshots, surroundings)
         self._forwarding = Forwarding(
@@ -110,7 +109,7 @@ class Engine:
         self._on_members()
         if self._consensus.is_alone:
             self._core.elect_now()
-        self._on_timer()
+        self._guard(self._round)
 
     def offer(self, segment: Segment) -> None:
         """Take a segment in, or tell its sink that it cannot be taken."""
@@ -197,8 +196,7 @@ class Engine:
         if self._stopped:
             return
         self._stopped = reason
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.cancel()
         self._forwarding.stop(reason)
         self._consensus.reads.fail(StoppedError(reason))
         self._finish_drain()
@@ -319,7 +317,7 @@ class Engine:
         handler = self._handlers.get(kind)
         if handler is None:
             return
-        self._guard(lambda: handler(peer, message))
+        self._guard(handler, peer, message)
         if kind is not Ack or self._consensus.has_news or self._transfer.heir:
             self._has_news = True
 
@@ -350,10 +348,6 @@ class Engine:
     def _on_wake(self) -> None:
         self._guard(self._round)
 
-    def _on_timer(self) -> None:
-        self._timer = None
-        self._guard(self._round)
-
     def _on_synced(self, error: Exception | None) -> None:
         self._is_syncing = False
         if error is not None:
@@ -367,20 +361,23 @@ class Engine:
     def _round(self) -> None:
         self._is_woken = True  # what is sent from here on is flushed at the end
         consensus = self._consensus
+        forwarding = self._forwarding
         consensus.tick()
-        self._forwarding.follow_leadership()
-        self._transfer.advance()
-        self._propose()
+        forwarding.follow_leadership()
+        if self._transfer.heir:
+            self._transfer.advance()
+        if len(forwarding.queue):
+            self._propose()
         self._begin_sync()  # before sending and applying: the disk works meanwhile
-        self._forwarding.send_round()
+        forwarding.send_round()
         consensus.send_round()
         self._network.flush()
         self._is_woken = False
         is_applied = self._apply()
         if is_applied:
-            self._forwarding.note_applied(self._applied_term)
+            forwarding.note_applied(self._applied_term)
         consensus.reads.release(self._core.last_applied)
-        self._forwarding.expire()
+        forwarding.expire()
         if self._drained is not None and self._is_drained():
             self._finish_drain()
         if is_applied:
@@ -391,17 +388,15 @@ class Engine:
         """Wake when the core has something to do by itself, or something may have been lost."""
         if self._stopped:
             return
-        delay_s = max(TICK_MIN_S, self._core.due_in_s())
-        if self._transfer.heir or self._consensus.reads.is_waiting or not self._forwarding.is_idle:
-            delay_s = min(delay_s, TICK_WAITING_S)
-        notice_s = self._consensus.replication.notice_due_s - self._monotonic()
-        due_s = self._loop.time() + min(delay_s, max(notice_s, 0.001))
-        if self._timer is not None:
-            if self._timer_s <= due_s + TICK_MIN_S:
-                return  # it runs early enough, and then looks again
-            self._timer.cancel()
-        self._timer_s = due_s
-        self._timer = self._loop.call_at(due_s, self._on_timer)
+        consensus = self._consensus
+        delay_s = max(STEP_S, self._core.due_in_s())
+        if delay_s > TICK_WAITING_S and (
+            self._transfer.heir or consensus.reads.is_waiting or not self._forwarding.is_idle
+        ):
+            delay_s = TICK_WAITING_S
+        if (notice_due_s := consensus.replication.notice_due_s) < NEVER_S:
+            delay_s = min(delay_s, max(notice_due_s - self._monotonic(), 0.001))
+        self._alarm.set(delay_s)
 
     def _begin_sync(self) -> None:
         if self._is_syncing or not self._disk.is_dirty:
@@ -477,12 +472,12 @@ class Engine:
         self._consensus.follow_members()
         self._owner.members_changed()
 
-    def _guard(self, step: Callable[[], None]) -> None:
+    def _guard(self, step: Callable[..., None], *arguments: object) -> None:
         """Run a step of the engine; an exception out of one leaves a state that nobody knows."""
         if self._stopped:
             return
         try:
-            step()
+            step(*arguments)
         except PeerError:
             raise  # the peer's fault: the network closes the connection
         except StorageError as error:

@@ -67,7 +67,7 @@ class Forwarding:
     @property
     def is_idle(self) -> bool:
         """Whether nothing of this node's clients is under way."""
-        return not len(self._own)
+        return self._own.is_empty
 
     def offer(self, segment: Segment, refusal: str) -> bool:
         """Take a segment; False if its sink was told that it cannot be taken."""
@@ -84,7 +84,7 @@ class Forwarding:
     def follow_leadership(self) -> None:
         """Give up or fill the leader's queue."""
         consensus = self._consensus
-        term = consensus.term if consensus.is_leader else 0
+        term = consensus.leading_term
         if term != self._leading_term:
             self._leading_term = term
             queued = self.queue.take_all()
@@ -96,9 +96,14 @@ class Forwarding:
 
     def send_round(self) -> None:
         """Send the leader what waits here."""
+        if self._own.is_empty:
+            self._reconnected.clear()  # nothing was under way that could be lost
+            return
+        if self._leading_term or not (self._own.is_waiting or self._reconnected):
+            return
         consensus = self._consensus
         leader = consensus.leader
-        if self._leading_term or not leader:
+        if not leader:
             return
         term = consensus.term
         if leader in self._reconnected:
@@ -139,8 +144,10 @@ class Forwarding:
 
     def expire(self) -> None:
         """Tell those who have waited too long what is known."""
+        if self.is_idle:
+            return
         now_s = self._monotonic()
-        if self.is_idle or now_s - self._expired_s < EXPIRE_EVERY_S:
+        if now_s - self._expired_s < EXPIRE_EVERY_S:
             return
         self._expired_s = now_s
         index, since_s = self._replica.index, now_s - WAIT_S

@@ -120,8 +120,10 @@ class OwnSegments:
         self._sent: dict[int, Segment] = {}  # by number; rising
         self._bytes = 0
 
-    def __len__(self) -> int:
-        return len(self._waiting) + len(self._sent)
+    @property
+    def is_empty(self) -> bool:
+        """Whether this process answers for nothing at the moment."""
+        return not (self._sent or self._waiting)
 
     @property
     def is_waiting(self) -> bool:
@@ -173,6 +175,8 @@ class OwnSegments:
 
     def take_back(self, before_term: int) -> None:
         """What was sent in an earlier term can not be applied any more: let it wait again."""
+        if not self._sent or next(iter(self._sent.values())).sent_term >= before_term:
+            return  # terms rise with the numbers
         lost = [segment for segment in self._sent.values() if segment.sent_term < before_term]
         self._wait_again(lost)
 

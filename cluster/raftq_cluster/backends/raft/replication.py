@@ -22,7 +22,7 @@ WINDOW_BYTES: Final = 8 << 20
 # A peer whose clients wait for an entry hears of its commit at once, the others with the next entries, or
 # after this: a frame by itself costs two nodes a wake-up. Far below what a waiting worker notices.
 NOTICE_S: Final = 0.005
-_NEVER_S: Final = float("inf")
+NEVER_S: Final = float("inf")
 
 
 class Snapshots(Protocol):
@@ -86,7 +86,7 @@ class Replication:
         self._send = send
         self._snapshots = snapshots
         self._peers: dict[str, Progress] = {}
-        self.notice_due_s = _NEVER_S  # when some peer must be told of a commit
+        self.notice_due_s = NEVER_S  # when some peer must be told of a commit
 
     def begin(self, peers: Iterable[str], up: Callable[[str], bool], now_s: float) -> None:
         """Start a leadership, whose no-op is in the log already."""
@@ -184,8 +184,8 @@ class Replication:
             else:
                 is_late = True
         if not is_late:
-            self.notice_due_s = _NEVER_S
-        elif self.notice_due_s == _NEVER_S:
+            self.notice_due_s = NEVER_S
+        elif self.notice_due_s == NEVER_S:
             self.notice_due_s = now_s + NOTICE_S
 
     def _push(
