@@ -39,7 +39,6 @@ from raftq_cluster.backends.raft.replication import Replication, Snapshots
 from raftq_cluster.backends.raft.storage.errors import StorageFullError
 from raftq_cluster.backends.raft.surroundings import Surroundings
 
-
 _NOT_COUNTED: Final = (-1, -1)  # (durable index, acknowledgements) when commits were counted last
 
 
