@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from raftq_cluster.codec.entries import encode_entry, encode_segment
 from raftq_cluster.codec.snapshots import encode_chunk
 from raftq_cluster.core import operations as op
+from raftq_cluster.core.machine import Machine
 from tests.support.machine_pair import START_MS, Pair
 from tests.support.task_table import TaskTable, claim, configure, modify, renew
 
@@ -92,6 +93,11 @@ def snapshot_records() -> list[tuple[Any, ...]]:
     return records
 
 
+def fingerprint(machine: Machine) -> str:
+    """Digest and chain."""
+    return f"{machine.digest()} {machine.chain:016x}"
+
+
 def golden_log() -> tuple[list[bytes], dict[str, str]]:
     """Make a log of varied operations, and the digests of its states at some indexes."""
     random = Random(20_260_101)
@@ -100,7 +106,7 @@ def golden_log() -> tuple[list[bytes], dict[str, str]]:
     for number in range(1, LOG_ENTRIES + 1):
         pair.entry(random.getrandbits(64))
         if number % CHECKPOINT_ENTRIES == 0:
-            digests[str(number)] = pair.machine.digest()
+            digests[str(number)] = fingerprint(pair.machine)
     pair.all_agree()
     return pair.log, digests
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import chain, islice
 from typing import Any, Final
+from zlib import crc32
 
 from raftq_cluster.codec.entries import decode_entry, encode_entry, encode_segment
 from raftq_cluster.codec.snapshots import decode_chunk, encode_chunk
@@ -31,6 +32,7 @@ class Pair:
         self.clock_ms = START_MS
         self.snapshot: Any = None
         self.digest_then = ""
+        self.chain_then = 0
         self.chunks: list[bytes] = []
 
     # --- entries --------------------------------------------------------------------------------
@@ -59,6 +61,7 @@ class Pair:
 
     def begin_snapshot(self, chunk_records: int) -> None:
         self.digest_then = self.machine.digest()
+        self.chain_then = self.machine.chain
         self.snapshot = self.machine.snapshot(chunk_records)
         self.chunks = []
 
@@ -73,6 +76,7 @@ class Pair:
         self.chunks += [encode_chunk(records) for records in self.snapshot]
         restored = restore(decode_chunk(chunk) for chunk in self.chunks)
         assert restored.index == self.snapshot.index
+        assert restored.chain == self.chain_then
         assert restored.digest() == self.digest_then
         for data in self.log[restored.index :]:
             apply(restored, data)
@@ -90,7 +94,9 @@ class Pair:
         self.due_times_agree()
 
     def digests_agree(self) -> None:
-        assert self.twin is None or self.twin.digest() == self.machine.digest()
+        if self.twin is not None:
+            assert self.twin.digest() == self.machine.digest()
+            assert self.twin.chain == self.machine.chain
 
     def tasks_agree(self) -> None:
         rows = self.ask(queries.Tasks("", "", tuple(self.ids), 1_000, False))
@@ -145,13 +151,14 @@ class Pair:
         for data in self.log:
             apply(replayed, data)
         assert replayed.digest() == self.machine.digest()
+        assert replayed.chain == self.machine.chain
 
     def ask(self, query: queries.Query) -> Any:
         return self.machine.query(query, self.clock_ms)
 
 
 def apply(machine: Machine, data: bytes) -> Applied:
-    return machine.apply(machine.index + 1, *decode_entry(data))
+    return machine.apply(machine.index + 1, *decode_entry(data), crc32(data))
 
 
 def is_close(found: int | None, exact: int | None) -> bool:

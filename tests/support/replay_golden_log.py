@@ -6,19 +6,20 @@ MessagePack.
 
 import json
 import sys
+from zlib import crc32
 
 from raftq_cluster.codec.entries import decode_entry
 from raftq_cluster.core.machine import Machine
-from tests.support.golden import CHECKPOINT_ENTRIES, LOG, read_log
+from tests.support.golden import CHECKPOINT_ENTRIES, LOG, fingerprint, read_log
 
 
 def digests(machine: Machine, entries: list[bytes]) -> dict[str, str]:
     """Apply the entries that the machine has not seen, and give the digests on the way."""
     found = {}
     for data in entries[machine.index :]:
-        machine.apply(machine.index + 1, *decode_entry(data))
+        machine.apply(machine.index + 1, *decode_entry(data), crc32(data))
         if machine.index % CHECKPOINT_ENTRIES == 0:
-            found[str(machine.index)] = machine.digest()
+            found[str(machine.index)] = fingerprint(machine)
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from raftq_cluster.core import answers, guarding, modification
 from raftq_cluster.core import operations as op
+from raftq_cluster.core.chain import linked, passed
 from raftq_cluster.core.digest import digest
 from raftq_cluster.core.operations import ANONYMOUS, TICK, Operation
 from raftq_cluster.core.outcomes import (
@@ -77,7 +78,12 @@ class Machine(State):
         }
 
     def apply(
-        self, index: int, now_ms: int, seed: int, segments: Sequence[Sequence[Operation]]
+        self,
+        index: int,
+        now_ms: int,
+        seed: int,
+        segments: Sequence[Sequence[Operation]],
+        check: int = 0,
     ) -> Applied:
         """Apply one entry.
 
@@ -86,13 +92,20 @@ class Machine(State):
             now_ms: time that the leader stamped; an earlier one than the log's counts as the log's.
             seed: chance of this entry, 0 to 2**64 - 1.
             segments: operations, applied in order.
+            check: checksum of the entry's bytes, for the chain.
 
         Raises:
             MachineError: the entry is not the next one, or the state is broken. Stop the node.
         """
         self.begin(index, now_ms, seed)
         outcomes = [self._run(segment) for segment in segments]
-        return Applied(outcomes, self.take_effects())
+        ready = self.take_effects()
+        self.chain = linked(self, check, outcomes, ready)
+        return Applied(outcomes, ready)
+
+    def pass_by(self, index: int, check: int) -> None:
+        """Note in the chain an entry that is in the log and is not for the machine."""
+        self.chain = passed(self.chain, index, check)
 
     def snapshot(self, chunk_records: int = 200) -> Snapshot:
         """Begin a snapshot of the state as it is now; the machine may go on while it is read."""

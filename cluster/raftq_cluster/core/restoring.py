@@ -50,11 +50,11 @@ class Restoring:
             raise MachineError(f"record {self._count} of the snapshot is malformed") from error
 
     def _head(self, record: Record) -> None:
-        _, version, index, now_ms, seq = record
+        version = record[1]
         if version != snapshot.VERSION:
             raise MachineError(f"snapshots of version {version} cannot be read")
         machine = self.machine
-        machine.index, machine.now_ms, machine.seq = index, now_ms, seq
+        _, _, machine.index, machine.now_ms, machine.seq, machine.chain = record
 
     def _setting(self, record: Record) -> None:
         self.machine.settings.put(SettingsRow(*record[1:]))

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 Record: TypeAlias = tuple[Any, ...]
 
-VERSION: Final = 1
+VERSION: Final = 2  # 1 had no chain
 
 # The first item of each record.
-HEAD: Final = 0  # version, index, now_ms, seq
+HEAD: Final = 0  # version, index, now_ms, seq, chain
 SETTING: Final = 1  # a SettingsRow
 QUEUE: Final = 2  # name, next_serial, serial_born; the tasks that follow are in it
 READY: Final = 3  # seq, TaskRow
@@ -61,7 +61,7 @@ class Snapshot:
         self.index = state.index
         self._count = 0
         self._records = self._generate(
-            (HEAD, VERSION, state.index, state.now_ms, state.seq),
+            (HEAD, VERSION, state.index, state.now_ms, state.seq, state.chain),
             [(SETTING, *row) for row in state.settings.rows()],
             [
                 (

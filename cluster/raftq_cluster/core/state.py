@@ -32,6 +32,8 @@ class State:
         self.seq = 0  # of the last inserted task
         self.epoch = 0  # of the last snapshot that was begun
         self.value_bytes = 0
+        self.chain = 0  # see ``chain``
+        self.trail: list[int] = []  # ``seq`` of what this entry has claimed and changed so far
         self.tasks: dict[str, Task] = {}
         self.queues: dict[str, QueueState] = {}
         self.settings = SettingsTable()
@@ -122,6 +124,7 @@ class State:
     def lease(self, queue: QueueState, claimant: str, lease_ms: int, serial: bool) -> TaskRow:
         """Take the next ready task of a queue that has one, and hold it for a claimant."""
         task = queue.take_ready(self.seeds)
+        self.trail.append(task.seq)
         if self.keeper is not None:
             self.save(task)
         task.claims = claims = task.claims + 1
@@ -141,6 +144,7 @@ class State:
 
     def withdraw(self, task: Task) -> None:
         """Take a task out of its place, to change it and place it again."""
+        self.trail.append(task.seq)
         if self.keeper is not None:
             self.save(task)
         if task.pos == WAITING:

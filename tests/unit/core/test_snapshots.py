@@ -13,7 +13,7 @@ from tests.support.task_table import TaskTable, claim, configure, modify
 from raftq_cluster.core import operations as op
 from raftq_cluster.core.machine import Machine
 from raftq_cluster.core.restoring import restore
-from raftq_cluster.core.snapshot import Record, outcome_of
+from raftq_cluster.core.snapshot import VERSION, Record, outcome_of
 from raftq_cluster.core.state import MachineError
 from raftq_cluster.core.task import Task
 
@@ -129,8 +129,9 @@ def replaced(position: int, record: Any) -> list[Any]:
 
 
 def test_a_snapshot_of_another_version_is_refused() -> None:
-    with pytest.raises(MachineError, match="version 2"):
-        restore([replaced(0, (0, 2, *RECORDS[0][2:]))])
+    for version in (VERSION - 1, VERSION + 1):
+        with pytest.raises(MachineError, match=f"version {version}"):
+            restore([replaced(0, (0, version, *RECORDS[0][2:]))])
 
 
 @pytest.mark.parametrize("position", range(len(RECORDS)))
