@@ -15,11 +15,13 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
+from raftq_cluster.backends.raft.chain_watch import ChainWatch
 from raftq_cluster.backends.raft.commands import Member
 from raftq_cluster.backends.raft.core_api import LEADER
 from raftq_cluster.backends.raft.engine import Engine
 from raftq_cluster.backends.raft.log_clock import LogClock
 from raftq_cluster.backends.raft.messages import Message, decode, encode
+from raftq_cluster.backends.raft.odd_one import Difference, sentence
 from raftq_cluster.backends.raft.replica import Replica
 from raftq_cluster.backends.raft.segments import segments_of
 from raftq_cluster.backends.raft.surroundings import Surroundings
@@ -91,6 +93,7 @@ class GroupNode:
         self.disk = disk
         self.syncs_by_itself = True
         self.failures: list[str] = []
+        self.differences: list[Difference] = []
         self.may_lead = True
         self.unfit: set[str] = set()  # voters to whom it would not hand over
         self.snapshots = SnapshotsWanted()
@@ -113,9 +116,19 @@ class GroupNode:
             network,
             self.snapshots,
         )
+        self.watch: ChainWatch | None = None
+        if group.compares:
+            self.watch = ChainWatch(
+                node_id, self.engine, self.replica, lambda: group.seconds, self._on_odd
+            )
+
+    def _on_odd(self, difference: Difference) -> None:
+        self.differences.append(difference)
+        self.engine.fail(sentence(self.id, difference, "its report"))
 
     def applied(self) -> None:
-        """Entries were applied."""
+        if self.watch is not None:
+            self.watch.applied()
 
     def members_changed(self) -> None:
         """Nobody dials here."""
@@ -133,11 +146,17 @@ class GroupNode:
 
 
 class EngineGroup:
-    """Engines named n1, n2, …, all of them voters unless ``members`` says otherwise."""
+    """Engines named n1, n2, …, all of them voters unless ``members`` says otherwise.
 
-    def __init__(self, count: int, *, members: tuple[Member, ...] = ()) -> None:
+    With ``compares`` they tell each other what their entries have come to, as nodes do.
+    """
+
+    def __init__(
+        self, count: int, *, members: tuple[Member, ...] = (), compares: bool = False
+    ) -> None:
         ids = [f"n{number + 1}" for number in range(count)]
         self.members = members or tuple(Member(id_, f"{id_}:1", True, f"b-{id_}") for id_ in ids)
+        self.compares = compares
         self.seconds = 1_000.0
         self.lives = 0
         self._links: dict[tuple[str, str], Link] = {}
@@ -266,6 +285,8 @@ class EngineGroup:
             self.seconds = min(until_s, self.seconds + step_s)
             for node in self.nodes.values():
                 node.engine._wake()
+                if node.watch is not None:
+                    node.watch.tick()
             await self.settle()
 
     async def until(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:

@@ -33,15 +33,20 @@ class NodeFailedError(AssertionError):
 
 
 class NodeProcess:
-    """One ``raftqd``. Ports are the system's choice unless a flag says otherwise."""
+    """One ``raftqd``. Ports are the system's choice unless a flag says otherwise.
+
+    ``program`` is the module that is run: ``raftqd`` itself, or one with something planted.
+    """
 
     def __init__(
         self,
         data_dir: Path,
         *flags: str,
         env: Mapping[str, str] | None = None,
+        program: str = "raftq_cluster",
     ) -> None:
         self.data_dir = data_dir
+        self._program = program
         self.log_path = data_dir.with_name(data_dir.name + ".log")
         self.facts: dict[str, str] = {}  # of the ready line: node, http, text, role, data
         self._flags = flags
@@ -55,7 +60,7 @@ class NodeProcess:
             NodeFailedError: it ended first, or was not ready in time; its logs are in the message.
         """
         command = [
-            sys.executable, "-m", "raftq_cluster", "--data-dir", str(self.data_dir),
+            sys.executable, "-m", self._program, "--data-dir", str(self.data_dir),
             "--http", "127.0.0.1:0", "--text", "127.0.0.1:0", "--peer", "127.0.0.1:0", *self._flags,
         ]  # fmt: skip
         with self.log_path.open("ab") as log:
@@ -200,7 +205,7 @@ def run_raftq(
 def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Give the environment of a child: the caller's, less ``RAFTQ_…``, with both source roots."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("RAFTQ_")}
-    roots = [str(REPOSITORY / "client"), str(REPOSITORY / "cluster")]
+    roots = [str(REPOSITORY / "client"), str(REPOSITORY / "cluster"), str(REPOSITORY)]
     if inherited := env.get("PYTHONPATH"):
         roots.append(inherited)
     env["PYTHONPATH"] = os.pathsep.join(roots)

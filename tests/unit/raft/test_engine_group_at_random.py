@@ -27,7 +27,7 @@ class Life:
 
     def __init__(self, seed, count):
         self.random = Random(seed)
-        self.group = EngineGroup(count)
+        self.group = EngineGroup(count, compares=True)
         self.dead = {}
         self.number = 0
         self.inserted = {}  # id -> Told
@@ -141,6 +141,8 @@ class Life:
         await self.group.pass_s(1.0)
         assert isinstance(last.outcomes[0], Modified), "no progress after everything was healed"
         assert len(self.group.digests()) == 1
+        for node in self.group.nodes.values():
+            assert len(node.watch.verified) == len(self.group.nodes) - 1
         return set(self.group["n1"].replica.machine.tasks)
 
     def check(self, left):

@@ -13,11 +13,13 @@ from tests.support.virtual_disk import Fault, Loss, PowerCut, VirtualDisk
 from raftq_cluster.backends.raft.storage.data_dir import (
     IDENTITY_NAME,
     LOCK_NAME,
+    REPORT_NAME,
     DataDir,
     Identity,
 )
 from raftq_cluster.backends.raft.storage.errors import (
     CorruptError,
+    DivergedError,
     ForeignError,
     LockedError,
     StorageError,
@@ -285,3 +287,36 @@ def test_an_identity_that_cannot_be_written_leaves_the_directory_new(
     assert directory.identity is None
     directory.establish(N1)
     assert disk.names(DATA) == [LOCK_NAME, IDENTITY_NAME]
+
+
+# --- a node whose state was not that of the others ------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", list(Loss))
+def test_nobody_starts_on_a_condemned_directory_until_the_report_is_removed(loss: Loss) -> None:
+    disk = established()
+    assert DataDir.open(disk, DATA).condemn("why") == DATA / REPORT_NAME
+    disk.cut_power(loss)
+    for _ in range(2):  # and the refusal keeps no lock
+        with pytest.raises(DivergedError, match=REPORT_NAME):
+            DataDir.open(disk, DATA)
+    assert disk.content(DATA / REPORT_NAME) == b"why"
+    disk.unlink(DATA / REPORT_NAME)
+    assert DataDir.open(disk, DATA).identity == N1
+
+
+@pytest.mark.parametrize("loss", list(Loss))
+def test_a_report_is_there_whole_or_not_at_all(loss: Loss) -> None:
+    for cut_at in range(1, 8):
+        disk = established()
+        directory = DataDir.open(disk, DATA)
+        disk.cut_at = disk.calls + cut_at
+        with suppress(PowerCut):
+            directory.condemn("why")
+        disk.cut_power(loss)
+        try:
+            DataDir.open(disk, DATA).condemn("again")
+        except DivergedError:
+            assert disk.content(DATA / REPORT_NAME) == b"why"
+        else:
+            assert disk.content(DATA / REPORT_NAME) == b"again"

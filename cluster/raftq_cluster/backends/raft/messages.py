@@ -26,6 +26,9 @@ check. Nothing is pickled, ever. Golden bytes: ``tests/vectors/raft_messages.jso
       TimeoutNow ---------------->           stand for election at once
     any node                       any node
       Facts --------------------->           who and how it is, once a second
+      Chain --------------------->           what its applied entries have come to
+      AskChain ------------------>           what had they come to at this entry?
+              <-------------------  Chain
       Call ---------------------->           a question between members
               <-------------------  Reply
 """
@@ -199,10 +202,23 @@ class Reply(NamedTuple):
     body: bytes
 
 
+class Chain(NamedTuple):
+    """The chain (``core.chain``) up to this entry, as the sender has applied them."""
+
+    entry: int
+    chain: int
+
+
+class AskChain(NamedTuple):
+    """Tell the chain up to this entry, as soon as it is applied."""
+
+    entry: int
+
+
 Message: TypeAlias = (
     Append | Ack | Refuse | Heard | Stale | AskPreVote | PreVote | AskVote | Vote | TimeoutNow
     | Forward | ForwardRefused | AskRead | ReadAt | SnapshotChunk | SnapshotAck
-    | Facts | Call | Reply
+    | Facts | Call | Reply | Chain | AskChain
 )  # fmt: skip
 
 
@@ -257,6 +273,8 @@ _KINDS: Final[dict[int, tuple[type[Any], tuple[_Check, ...]]]] = {
     17: (Facts, (_is_map,)),
     18: (Call, (_N, _is(str), _is(bytes))),
     19: (Reply, (_N, _is(str), _is(bytes))),
+    20: (Chain, (_N, _N)),
+    21: (AskChain, (_N,)),
 }
 _KIND_OF: Final = {kind: number for number, (kind, _checks) in _KINDS.items()}
 _pack = msgpack.Packer(use_bin_type=True).pack

@@ -11,6 +11,7 @@ exception, :class:`ReplicaError`, means that a committed command cannot be appli
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
+from zlib import crc32
 
 from raftq_cluster.backends.api import Ready, Sink
 from raftq_cluster.backends.raft import commands
@@ -27,6 +28,10 @@ _log: Final = logging.getLogger(__name__)
 UNAVAILABLE: Final = "unavailable"  # certainly not done
 UNKNOWN: Final = "outcome_unknown"
 
+# Chains of so many entries are remembered: of more than a second at the highest speed, while members tell each
+# other theirs ten times a second. A power of two.
+CHAINS_KEPT: Final = 4_096
+
 
 class ReplicaError(Exception):
     """A committed entry cannot be applied: this node's state would differ from the log's."""
@@ -42,6 +47,10 @@ class Replica:
         self.machine = machine
         self.index = index
         self.members = members
+        self._check = 0  # of the command that is being applied
+        self._chains = [0] * CHAINS_KEPT  # of the last entries, by index modulo this number
+        self._chains_from = index
+        self._note_chain()
         self._find: Callable[[Origin], Segment | None] = _find_nothing
         self._listener: Callable[[Ready], None] | None = None
         self._appliers = {
@@ -62,6 +71,8 @@ class Replica:
     def replace(self, machine: Machine, index: int, members: tuple[Member, ...]) -> None:
         """Go on from another state, of a snapshot; the listener hears of all that can be claimed."""
         self.machine, self.index, self.members = machine, index, members
+        self._chains_from = index
+        self._note_chain()
         ready = {
             name: len(queue.ready)
             for name, queue in machine.queues.items()
@@ -82,17 +93,28 @@ class Replica:
         if applier is None:
             raise ReplicaError(f"entry {index} is of kind {command[0]}, unknown to this version")
         self.index = index
+        self._check = crc32(command)
         try:
             applier(index, command)
         except CodecError as error:
             raise ReplicaError(f"entry {index} cannot be read: {error}") from error
+        self._note_chain()
+
+    def chain_at(self, index: int) -> int | None:
+        """The chain up to an entry of late; None if it is not known any more, or not yet."""
+        if max(self._chains_from, self.index - CHAINS_KEPT + 1) <= index <= self.index:
+            return self._chains[index % CHAINS_KEPT]
+        return None
+
+    def _note_chain(self) -> None:
+        self._chains[self.index % CHAINS_KEPT] = self.machine.chain
 
     def _apply_noop(self, index: int, command: bytes) -> None:
         """Nothing: a leadership has begun."""
 
     def _apply_config(self, index: int, command: bytes) -> None:
-        del index
         self.members = commands.decode_members(command[1:])
+        self.machine.pass_by(index, self._check)
 
     def _apply_data(self, index: int, command: bytes) -> None:
         now_ms, seed, segments = decode_entry(command[1:])
@@ -120,7 +142,7 @@ class Replica:
     ) -> None:
         own = [segment for segment in known if segment is not None and segment.is_own]
         try:
-            applied = self.machine.apply(index, now_ms, seed, segments)
+            applied = self.machine.apply(index, now_ms, seed, segments, self._check)
         except Exception as error:  # whatever it is: the state may be half changed
             abandon(own, index, UNKNOWN, "the node has stopped")
             raise ReplicaError(f"entry {index} cannot be applied: {error!r}") from error

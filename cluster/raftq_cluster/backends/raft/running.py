@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from raftq_cluster.backends.raft import core_pysyncobj, peer_api
 from raftq_cluster.backends.raft.administration import Administration
 from raftq_cluster.backends.raft.calls import Calls
+from raftq_cluster.backends.raft.chain_watch import ChainWatch
 from raftq_cluster.backends.raft.clock_watch import SKEW_MS_MAX, ClockWatch
 from raftq_cluster.backends.raft.commands import Member
 from raftq_cluster.backends.raft.core_api import Timing
@@ -29,6 +30,7 @@ from raftq_cluster.backends.raft.log_clock import LogClock
 from raftq_cluster.backends.raft.membership import acquaintances, why_not_admit
 from raftq_cluster.backends.raft.messages import Message, SnapshotAck, SnapshotChunk
 from raftq_cluster.backends.raft.nobody import Nobody
+from raftq_cluster.backends.raft.odd_one import Difference, report_text, sentence
 from raftq_cluster.backends.raft.peer_api import Network
 from raftq_cluster.backends.raft.peering import Peering
 from raftq_cluster.backends.raft.questions import Who, decode_answer, encode
@@ -39,7 +41,7 @@ from raftq_cluster.backends.raft.settling import Settling, first_members
 from raftq_cluster.backends.raft.snapshot_receiving import SnapshotReceiver
 from raftq_cluster.backends.raft.snapshot_sending import SnapshotSender
 from raftq_cluster.backends.raft.steward import Steward
-from raftq_cluster.backends.raft.storage.data_dir import DataDir, Identity
+from raftq_cluster.backends.raft.storage.data_dir import REPORT_NAME, DataDir, Identity
 from raftq_cluster.backends.raft.storage.errors import StorageError
 from raftq_cluster.backends.raft.storage.files import DiskFiles, Files
 from raftq_cluster.backends.raft.storage.kernel_sync import kernel_or_thread
@@ -130,6 +132,7 @@ class Running:
         self.engine.on(SnapshotAck, self._on_snapshot_ack)
         self.engine.on(SnapshotChunk, self._on_snapshot_chunk)
         self.facts = FactsBoard(self.engine, self._clocks, self.identity.node_id, outside.monotonic)
+        self.watch = ChainWatch(me_id, self.engine, self.replica, outside.monotonic, self._on_odd)
         self._calls = Calls(self.engine)
         me = Member(me_id, outside.network.address, voter=True, birth=self.identity.birth)
         self.steward = Steward(self.engine, self._calls, me, outside.monotonic)
@@ -264,8 +267,9 @@ class Running:
     # --- for the engine (Owner) ---------------------------------------------------------------
 
     def applied(self) -> None:
-        """Take a snapshot if it is time."""
+        """Take a snapshot if it is time, and compare what was applied with the other members."""
         self._upkeep.consider()
+        self.watch.applied()
 
     def members_changed(self) -> None:
         """Connect to the members in force."""
@@ -284,6 +288,16 @@ class Running:
         if self._is_started:
             self._on_fatal(sentence)
 
+    def _on_odd(self, difference: Difference) -> None:
+        """Stop, and see that nobody starts with this state again. Blocks: nothing may be served meanwhile."""
+        me = self.identity
+        report = f"{self._files.data_dir.path / REPORT_NAME}"
+        try:
+            self._files.data_dir.condemn(report_text(me.node_id, me.cluster_id, difference))
+        except StorageError as error:
+            report = f"no report could be written ({error}); docs/operations.md"
+        self.engine.fail(sentence(me.node_id, difference, report))
+
     def _why_not(self, peer: peer_api.Identity) -> str:
         return why_not_admit(self.identity.cluster_id, self._acquaintances(), peer)
 
@@ -293,6 +307,7 @@ class Running:
         self.steward.tick()
         self.facts.tick()
         self._clocks.each_second()
+        self.watch.tick()
         self._look_for_removal()
         try:
             self.disk_free_bytes = self._free_bytes(self._files.data_dir.path)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from raftq_cluster.backends.raft.storage.errors import CorruptError, ForeignError
+from raftq_cluster.backends.raft.storage.errors import CorruptError, DivergedError, ForeignError
 from raftq_cluster.backends.raft.storage.files import Files, Lock
 
 FORMAT: Final = 2
@@ -20,6 +20,7 @@ FORMAT: Final = 2
 OLD_FORMAT: Final = 1  # of nodes that ran alone: neither a birth nor a member list; still read
 IDENTITY_NAME: Final = "node.toml"
 LOCK_NAME: Final = "lock"
+REPORT_NAME: Final = "diverged.txt"  # while it is here, nobody starts on the directory
 IDENTITY_BYTES_MAX: Final = 64 << 10  # the largest member list has a fifth of it
 
 _TEMPORARY_NAME: Final = f"{IDENTITY_NAME}.new"
@@ -74,6 +75,7 @@ class DataDir:
         Raises:
             LockedError: another running node uses it.
             ForeignError: it has files but is no data directory, or a newer version's.
+            DivergedError: its node has stopped because its state was not that of the others.
             CorruptError: the identity is damaged or gone.
             StorageFailedError: the operating system refuses.
         """
@@ -82,6 +84,7 @@ class DataDir:
         lock = files.lock(path / LOCK_NAME)
         try:
             identity = _read(files, path) if _check_names(files, path) else None
+            _check_not_condemned(files, path)
         except BaseException:
             lock.release()
             raise
@@ -105,17 +108,30 @@ class DataDir:
             self._write(identity)
             self.identity = identity
 
+    def condemn(self, report: str) -> Path:
+        """Leave a report because of which nobody starts here any more; durable on return.
+
+        Raises:
+            StorageError: it could not be written.
+        """
+        self._publish(REPORT_NAME, report.encode())
+        return self.path / REPORT_NAME
+
     def _write(self, identity: Identity) -> None:
-        temporary = self.path / _TEMPORARY_NAME
+        self._publish(IDENTITY_NAME, _render(identity))
+
+    def _publish(self, name: str, data: bytes) -> None:
+        """Write a file aside, sync it, and give it its name."""
+        temporary = self.path / f"{name}.new"
         if temporary.name in self.files.names(self.path):
             self.files.unlink(temporary)
         file = self.files.create(temporary)
         try:
-            file.write(_render(identity), 0)
+            file.write(data, 0)
             file.sync()
         finally:
             file.close()
-        self.files.rename(temporary, self.path / IDENTITY_NAME)
+        self.files.rename(temporary, self.path / name)
         self.files.sync_directory(self.path)
 
     def close(self) -> None:
@@ -132,6 +148,11 @@ def _check_names(files: Files, path: Path) -> bool:
     if others:
         raise ForeignError(path, f"holds {others[0]!r} but no {IDENTITY_NAME}: no data directory")
     return False
+
+
+def _check_not_condemned(files: Files, path: Path) -> None:
+    if REPORT_NAME in files.names(path):
+        raise DivergedError(path / REPORT_NAME)
 
 
 def _can_become(old: Identity, new: Identity) -> bool:

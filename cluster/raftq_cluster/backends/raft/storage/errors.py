@@ -48,6 +48,17 @@ class LockedError(StorageError):
     """Another running node uses the data directory."""
 
 
+class DivergedError(StorageError):
+    """The state in the directory is not that of the cluster. ``path`` is the report of it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            path,
+            "this node stopped because its state differed from that of the others, and does not"
+            " start again while this report is here, which says what to do",
+        )
+
+
 class ForeignError(StorageError):
     """The directory or file belongs to another node, to a newer version, or is not ours at all."""
 
