@@ -34,7 +34,8 @@ class Place(NamedTuple):
     http: int
     text: int
     peer: int
-    initial_cluster: str
+    initial_cluster: str = ""
+    join: str = ""
 
 
 class LocalNode:
@@ -79,7 +80,9 @@ class LocalNode:
             cluster = []
         else:
             http, text, peer = place.http, place.text, place.peer
-            cluster = ["--node-id", place.node_id, "--initial-cluster", place.initial_cluster]
+            cluster = ["--node-id", place.node_id]
+            cluster += ["--join", place.join] if place.join else []
+            cluster += ["--initial-cluster", place.initial_cluster] if not place.join else []
         return [
             "--data-dir", str(self.data_dir), "--http", f"127.0.0.1:{http}",
             "--text", f"127.0.0.1:{text}", "--peer", f"127.0.0.1:{peer}", *cluster,
@@ -122,7 +125,7 @@ class LocalNode:
             process.stdout.close()
         self._process = None
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self, patience_s: float = START_S) -> None:
         """Read the first line: ``raftq ready node=n1 http=… text=… …``.
 
         Raises:
@@ -131,7 +134,7 @@ class LocalNode:
         process = self._process
         assert process is not None
         assert process.stdout is not None
-        impatience = threading.Timer(START_S, process.kill)
+        impatience = threading.Timer(patience_s, process.kill)
         impatience.start()
         try:
             line = process.stdout.readline()
@@ -160,9 +163,11 @@ class LocalCluster:
 
     def __init__(self, folder: Path, count: int = 3) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
         ids = [f"n{number + 1}" for number in range(count)]
         ports = free_ports(3 * count)
         peers = ports[2 * count :]
+        self._join = ",".join(f"127.0.0.1:{port}" for port in peers)
         members = ",".join(f"{id_}=127.0.0.1:{port}" for id_, port in zip(ids, peers, strict=True))
         self.nodes = {
             id_: LocalNode(
@@ -182,6 +187,13 @@ class LocalCluster:
         for node in self.nodes.values():
             node.wait_until_ready()
         return self
+
+    def add(self, node_id: str) -> LocalNode:
+        """Make one more node, which will join through whoever lives; it is not started."""
+        http, text, peer = free_ports(3)
+        place = Place(node_id, http, text, peer, join=self._join)
+        node = self.nodes[node_id] = LocalNode(self._folder / node_id, place)
+        return node
 
     def stop(self) -> None:
         """Stop all nodes. Idempotent."""

@@ -26,6 +26,7 @@ from raftq_cluster.backends.raft.transport.tls import PeerTls
 from raftq_cluster.backends.raft.upkeep import Bounds
 from raftq_cluster.config import StartError
 from raftq_cluster.config.settings import Address, Settings, initial_members, join_addresses
+from raftq_cluster.observability.loop_delay import LoopDelay
 from raftq_cluster.observability.metrics import Metrics
 from raftq_cluster.servers.http.server import HttpServer
 from raftq_cluster.servers.text.server import TextServer
@@ -137,6 +138,9 @@ class Node:
     async def _listen(self, service: Service, opened: AsyncExitStack) -> dict[str, Server]:
         settings = self._settings
         node_id, metrics = service.status().node, Metrics(VERSION)
+        delay = LoopDelay(metrics.loop_delay)
+        delay.start()
+        opened.callback(delay.stop)
         wanted: tuple[tuple[str, Address, Server], ...] = (
             ("text", settings.text, TextServer(service, *settings.text)),
             (

@@ -1,6 +1,6 @@
 """Cycles over HTTP v1: insert, claim, delete, one task or a batch of them a request.
 
-usage: http_client.py HOST:PORT [--connections N] [--batch N] [--seconds S]
+usage: http_client.py HOST:PORT… [--connections N] [--batch N] [--seconds S]
 
 Each connection has one request under way. The client is a protocol of its own: a client library
 would cost more than the node does.
@@ -12,6 +12,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from itertools import cycle
 
 import msgspec
 
@@ -119,16 +120,16 @@ class Connection(asyncio.Protocol):
         return (head.partition(b"\r\n")[0] + b" " + body[:500]).decode(errors="replace")
 
 
-async def drive(address: str, connections: int, batch: int, seconds: float) -> list[float]:
+async def drive(addresses: list[str], connections: int, batch: int, seconds: float) -> list[float]:
     """Let all connections go round for a time; give how long each round took."""
-    host, _, port = address.rpartition(":")
+    places = [address.rpartition(":")[::2] for address in addresses]
     loop = asyncio.get_running_loop()
     end_s = loop.time() + seconds
     made = [
         await loop.create_connection(
             lambda: Connection(batch, lambda: loop.time() >= end_s), host, int(port)
         )
-        for _ in range(connections)
+        for _, (host, port) in zip(range(connections), cycle(places), strict=False)
     ]
     await asyncio.gather(*(connection.done for _, connection in made))
     return [took for _, connection in made for took in connection.took_s]
@@ -136,12 +137,12 @@ async def drive(address: str, connections: int, batch: int, seconds: float) -> l
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("address", metavar="HOST:PORT")
+    parser.add_argument("addresses", metavar="HOST:PORT", nargs="+")
     parser.add_argument("--connections", type=int, default=1)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=5.0)
     given = parser.parse_args()
-    shape = (given.address, given.connections, given.batch)
+    shape = (given.addresses, given.connections, given.batch)
     warm = asyncio.run(drive(*shape, WARM_UP_S))
     took_s = asyncio.run(drive(*shape, given.seconds))
     p99_ms = statistics.quantiles(took_s, n=100)[98] * 1000

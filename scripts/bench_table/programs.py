@@ -22,9 +22,11 @@ class Program:
     needs: Needs = Needs.NOTHING
     waiting: int = 0  # tasks in the node before it begins
     nodes: int = 1
+    is_long: bool = False  # then it is run once, whatever --runs says
 
 
 FILLING = "fill.py"
+FILLING_VALUE_BYTES = 64
 MANY = 1_000_000
 SPREAD = ("--connections", "6")  # two on each of three nodes
 
@@ -43,5 +45,28 @@ PROGRAMS = (
     Program("three-1", "text_client.py", ("--in-flight", "1"), Needs.TEXT, nodes=3),
     Program("three-64", "text_client.py", ("--in-flight", "64", *SPREAD), Needs.TEXT, nodes=3),
     Program("three-1024", "text_client.py", ("--in-flight", "1024", *SPREAD), Needs.TEXT, nodes=3),
+    Program(
+        "three-64-full", "text_client.py", ("--in-flight", "64", *SPREAD), Needs.TEXT, MANY, nodes=3
+    ),
+    Program(
+        "three-1024-full",
+        "text_client.py",
+        ("--in-flight", "1024", *SPREAD),
+        Needs.TEXT,
+        MANY,
+        nodes=3,
+    ),
+    Program("three-http-32", "http_client.py", ("--connections", "33"), Needs.HTTP, nodes=3),
+    Program(
+        "three-http-batch",
+        "http_client.py",
+        ("--connections", "9", "--batch", "100"),
+        Needs.HTTP,
+        nodes=3,
+    ),
     Program("three-failover", "failover.py"),
+    Program("five-failover", "failover.py", ("--nodes", "5")),
+    Program("three-silent", "failover.py", ("--silent",)),
+    Program("five-silent", "failover.py", ("--nodes", "5", "--silent")),
+    Program("million", "million.py", is_long=True),
 )

@@ -17,12 +17,15 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from bench_table.programs import FILLING, Needs, Program
+from bench_table.programs import FILLING, FILLING_VALUE_BYTES, Needs, Program
 from bench_table.rows import Figure, Row, Sample
 from local_node import LocalCluster, LocalNode
 
 FOLDER: Final = Path(__file__).resolve().parents[1] / "bench.d"
-PROGRAM_S: Final = 300.0  # the slowest takes a tenth of it
+PROGRAM_S: Final = (
+    900.0  # the slowest fills three nodes with a million tasks and restarts one of them
+)
+PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
 _BUSY: Final = (1, 2, 3, 6, 7, 8)  # fields of /proc/stat: user nice system irq softirq steal
 
@@ -49,14 +52,32 @@ def run(program: Program, runs: int) -> list[Row]:
     by_name: dict[str, list[Sample]] = {}
     with _nodes(program) as (address, pids):
         if program.waiting:
-            _start(program.name, FILLING, *address, str(program.waiting))
-        for _ in range(runs):
+            by_name |= _fill(program, address, pids)
+        for _ in range(1 if program.is_long else runs):
             before = _spent(pids)
             figures = _figures(program, address)
             after = _spent(pids)
             for figure in figures:
                 by_name.setdefault(figure.name, []).append(_sample(figure, before, after))
     return [Row(samples) for samples in by_name.values()]
+
+
+def _fill(program: Program, address: list[str], pids: list[int]) -> dict[str, list[Sample]]:
+    """Fill the nodes, and tell what memory a task takes at the node where it takes most."""
+    before = [_resident_bytes(pid) for pid in pids]
+    _start(program.name, FILLING, address[0], str(program.waiting))
+    after = [_resident_bytes(pid) for pid in pids]
+    bytes_each = max(
+        (now - then) / program.waiting for then, now in zip(before, after, strict=True)
+    )
+    figure = Figure(
+        name=f"memory of a waiting task over its value, {program.name}",
+        value=bytes_each - FILLING_VALUE_BYTES,
+        unit="bytes",
+        better="lower",
+        note=f"{program.waiting:,} tasks",
+    )
+    return {figure.name: [Sample(figure, 0.0, 0.0)]}
 
 
 @contextmanager
@@ -119,6 +140,10 @@ def _spent(pids: list[int]) -> Spent:
         machine_s=sum(int(fields[position]) for position in _BUSY) / TICKS_A_SECOND,
         clock_s=time.monotonic(),
     )
+
+
+def _resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES
 
 
 def _process_s(pid: int) -> float:

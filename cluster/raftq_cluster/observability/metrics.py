@@ -24,6 +24,10 @@ LABELS_REMEMBERED_MAX: Final = 1_000  # (route, status) pairs; the route table b
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
+# Below 1 ms nobody notices; above 100 ms the loop was stalled.
+_DELAYS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
+
+
 class Reading(NamedTuple):
     """The state as of a scrape. ``now_ms`` is the log's time."""
 
@@ -53,6 +57,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
+        self.loop_delay: Final = Histogram(
+            "raftq_event_loop_delay_seconds",
+            "How late the event loop came to what was due, looked at 20 times a second.",
+            buckets=_DELAYS,
+            registry=self._registry,
+        ).observe  # takes seconds
         self._children: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._state = _State(version)
         self._registry.register(self._state)
