@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -37,7 +38,7 @@ class Bench:
     def __init__(self, cluster: LocalCluster) -> None:
         self.cluster = cluster
         self.probes: dict[str, Probe] = {}
-        self.figures: list[dict] = []
+        self.figures: list[dict[str, Any]] = []
 
     @contextmanager
     def phase(self, name: str, *left_out: str) -> Iterator[None]:
@@ -78,7 +79,7 @@ def until(condition: Callable[[], bool]) -> None:
 def index_of(node: LocalNode) -> int:
     try:
         with urllib.request.urlopen(f"http://{node.http_address}/v1/cluster", timeout=5) as answer:
-            return json.load(answer)["index"]
+            return int(json.load(answer)["index"])
     except OSError:
         return -1
 
@@ -87,7 +88,7 @@ def snapshots(node: LocalNode) -> set[str]:
     return {path.name for path in node.data_dir.rglob("*snap*") if path.suffix != ".partial"}
 
 
-def run(file: str, *arguments: str) -> subprocess.Popen:
+def run(file: str, *arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, str(HERE / file), *arguments], stdout=subprocess.DEVNULL
     )

@@ -4,17 +4,22 @@ Part of ``million.py``. A ping waits for nothing but the node's event loop, so i
 time that something held the loop (or that the machine had no processor for it).
 """
 
+import io
 import json
 import socket
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self, TypeAlias
 
 PING_EVERY_S: Final = 0.01
 CYCLE_EVERY_S: Final = 0.05
 PATIENCE_S: Final = 30.0
 QUEUE: Final = "/bench/probe"
+
+
+Stream: TypeAlias = io.BufferedRWPair
 
 
 class Answer(NamedTuple):
@@ -61,7 +66,7 @@ class Probe:
         """Seconds of the slowest answer to what was sent since then."""
         return max((took_s for at_s, took_s in answers if at_s >= since_s), default=0.0)
 
-    def _run(self, work, every_s: float, into: list[Answer]) -> None:
+    def _run(self, work: Callable[[Stream], None], every_s: float, into: list[Answer]) -> None:
         try:
             with socket.create_connection(self._address, timeout=PATIENCE_S) as connection:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -73,13 +78,13 @@ class Probe:
         except OSError as error:
             self.errors.append(f"{self._address}: {error!r}")
 
-    def _ping(self, stream) -> None:
+    def _ping(self, stream: Stream) -> None:
         stream.write(b"1 ping\n")
         stream.flush()
         if stream.readline() != b"1 pong\n":
             raise ConnectionError("no pong")
 
-    def _cycle(self, stream) -> None:
+    def _cycle(self, stream: Stream) -> None:
         _call(stream, "modify", {"inserts": [{"queue": QUEUE, "value": "x" * 64}]})
         tasks = _call(stream, "claim", {"queues": [QUEUE], "claimant": "probe"})["tasks"]
         targets = [{"id": task["id"], "version": task["version"]} for task in tasks]
@@ -87,11 +92,12 @@ class Probe:
             _call(stream, "modify", {"claimant": "probe", "deletes": targets})
 
 
-def _call(stream, verb: str, document: dict) -> dict:
+def _call(stream: Stream, verb: str, document: dict[str, Any]) -> dict[str, Any]:
     body = json.dumps(document).encode()
     stream.write(b"1 call %b %d %b\n" % (verb.encode(), len(body), body))
     stream.flush()
     _rid, word, *rest = stream.readline().split(b" ", 3)
     if word != b"ok":
         raise ConnectionError(f"the node answered {word!r} {rest!r}")
-    return json.loads(rest[1])
+    answer: dict[str, Any] = json.loads(rest[1])
+    return answer
