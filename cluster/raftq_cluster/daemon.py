@@ -141,17 +141,21 @@ def _toml(value: object) -> str:
 
 @raftqd.command("dev")
 @click.option("--memory", is_flag=True, help="keep nothing on disk")
-@click.option("--data-dir", metavar="DIR", help="where tasks are kept  [./raftq-dev]")
-@click.option("--nodes", type=int, default=1, metavar="N", help="how many nodes  [1]")
+@click.option("--data-dir", metavar="DIR", help="keep tasks here, after the end too")
+@click.option("--nodes", type=int, default=1, metavar="N", help="1, 3, 5 or 7 nodes  [1]")
 @click.option("--http", metavar="HOST:PORT", default="127.0.0.1:7677", show_default=True)
 @click.option("--text", metavar="HOST:PORT", default="127.0.0.1:7979", show_default=True)
+@click.option("--peer", metavar="HOST:PORT", default="127.0.0.1:7678", show_default=True)
 @click.pass_context
 def dev(ctx: click.Context, /, **given: Any) -> int:
-    """Start a node, a sample worker and three sample tasks, to look around.
+    """Start a node or a cluster, a sample worker and three sample tasks, to look around.
 
-    All of it is real: a node process on loopback, a worker process. Ctrl-C stops everything.
+    All of it is real: node processes on loopback, a worker process. The ports are those of the first
+    node; each further one has ports ten higher. Kill what you like; SIGUSR1 to this process brings
+    it back. Ctrl-C stops everything.
     """
-    from raftq_cluster.dev import DevOptions, run_dev  # noqa: PLC0415 - the daemon needs none of it
+    from raftq_cluster.dev.places import DevOptions  # noqa: PLC0415 - the daemon needs none of it
+    from raftq_cluster.dev.session import run_dev  # noqa: PLC0415
 
     if any(value is not None for value in ctx.obj.values()):
         raise click.UsageError("dev takes its own flags only, and after the word dev")

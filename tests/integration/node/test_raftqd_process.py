@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from tests.support.node_process import (
-    NodeFailedError,
     NodeProcess,
     child_environment,
     run_raftqd,
@@ -314,58 +313,3 @@ def test_garbage_disturbs_nobody(node, port):
         client.delete(before)
     assert "Traceback" not in node.logs()
     assert '"level": "error"' not in node.logs()
-
-
-# --- dev -----------------------------------------------------------------------------------------
-
-
-def start_dev(tmp_path, *flags: str) -> subprocess.Popen:
-    command = [
-        sys.executable, "-m", "raftq_cluster", "dev",
-        "--http", "127.0.0.1:0", "--text", "127.0.0.1:0", *flags,
-    ]  # fmt: skip
-    env = child_environment() | {"PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(
-        command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
-def read_until(process: subprocess.Popen, words: str) -> str:
-    text = ""
-    assert process.stdout is not None
-    for line in process.stdout:
-        text += line
-        if words in line:
-            return text
-    raise NodeFailedError(text)
-
-
-@pytest.mark.parametrize("flags", [(), ("--memory",)])
-def test_dev_works_on_three_tasks_and_stops_on_ctrl_c(tmp_path, flags):
-    dev = start_dev(tmp_path, *flags)
-    try:
-        text = read_until(dev, "Stop with Ctrl-C.")
-        (url,) = {word for word in text.split() if word.startswith("raftq://")}
-        assert "durability" in text
-        read_until(dev, "so the task goes to emails/err")
-        with raftq.Client(url) as client:
-            client.wait_empty("emails", timeout_ms=10_000)
-            (failed,) = client.tasks("emails/err")
-            assert failed.err == "'nowhere' is no address"
-        dev.send_signal(signal.SIGINT)
-        rest, _ = dev.communicate(timeout=30)
-        assert dev.returncode == 0
-        assert "2 done, 0 to be tried again, 1 moved" in rest
-        assert (tmp_path / "raftq-dev").exists() is not bool(flags)
-    finally:
-        dev.kill()
-    host, _, port = url.removeprefix("raftq://").partition(":")
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((host, int(port)), timeout=5)
-
-
-def test_dev_says_why_the_node_did_not_start(node, tmp_path):
-    dev = start_dev(tmp_path, "--memory", "--http", node.facts["http"])
-    out, _ = dev.communicate(timeout=30)
-    assert dev.returncode == 1
-    assert f"--http: {node.facts['http']} is taken by another process" in out

@@ -1,0 +1,1 @@
+"""``raftqd dev``: real nodes, a worker and tasks on this machine, for the first five minutes."""
