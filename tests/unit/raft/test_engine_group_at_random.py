@@ -13,6 +13,7 @@ from tests.support.raft_operations import drop, put, take
 
 from raftq_cluster.backends.raft import append_filter, consensus
 from raftq_cluster.backends.raft.member_log import MemberLog
+from raftq_cluster.backends.raft.pasts import Held, Pasts
 from raftq_cluster.backends.raft.proposals import OwnSegments
 from raftq_cluster.backends.raft.reads import Reads
 from raftq_cluster.core.outcomes import Claimed, Modified
@@ -33,6 +34,8 @@ class Life:
         self.inserted = {}  # id -> Told
         self.deleted = {}
         self.claimed = []
+        self.pasts = Pasts({})  # what nodes have told that they hold
+        self.doubted = []  # who would not be believed any more, although its disk is its own
         self.stale = []  # what a read did not show although it was acknowledged before
 
     def some(self):
@@ -106,6 +109,7 @@ class Life:
         while self.dead:
             id_, disk = self.dead.popitem()
             self.group.add(id_, disk)
+        self.witness()
 
     async def slow_disk(self):
         node = self.group[self.some()]
@@ -129,6 +133,17 @@ class Life:
         elif self.random.random() < 0.03:
             await self.cut_all_power()
         await self.group.pass_s(self.random.choice([0.05, 0.1, 0.3, 0.7]))
+        self.witness()
+
+    def witness(self):
+        for node in self.group.nodes.values():
+            consensus = node.engine.consensus
+            lost = self.pasts.what_is_lost(node.id, node.id, Held(*consensus.log_end()))
+            if lost:
+                self.doubted.append(lost)
+            told = consensus.held()
+            if told is not None:
+                self.pasts.note(node.id, Held(*told))
 
     async def end(self):
         """Everything is well again: within a bound the cluster must be, too."""
@@ -147,6 +162,7 @@ class Life:
 
     def check(self, left):
         assert not self.stale, f"stale reads: {self.stale}"
+        assert not self.doubted, f"taken for older copies: {self.doubted}"
         lost = self.acknowledged(self.inserted) - left - set(self.deleted)
         assert not lost, f"lost: {lost}"
         returned = self.acknowledged(self.deleted) & left

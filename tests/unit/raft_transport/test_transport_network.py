@@ -28,12 +28,22 @@ class Owner:
         self.down = []
         self.received = 0
         self.why_not = ""
+        self.lost = ""
+        self.past_lost = []
+        self.asked = 0
 
     def identity(self):
         return self.me
 
     def admit(self, peer):
         return self.why_not or ("" if peer.cluster_id == self.me.cluster_id else "another cluster")
+
+    def what_is_lost(self, peer):
+        self.asked += 1
+        return self.lost and f"{self.lost} {peer.end}"
+
+    def on_past_lost(self, why):
+        self.past_lost.append(why)
 
     def on_frame(self, peer, frame):
         if frame == b"poison":
@@ -305,3 +315,20 @@ async def test_a_certificate_that_cannot_be_used_is_one_sentence(authority, tmp_
         network = PeerNetwork(("127.0.0.1", 0), tls=bad, random=random.random)
         with pytest.raises(StartError, match=r"--peer-(cert|ca)"):
             await network.start(Owner("n1"))
+
+
+@pytest.mark.parametrize("who_knows", ["acceptor", "dialler"])
+async def test_who_has_lost_a_part_of_its_past_gets_no_connection_and_is_told_so(nodes, who_knows):
+    one, other = await nodes("n1"), await nodes("n2")
+    one.owner.me = one.owner.me._replace(end=(3, 99))
+    other.owner.lost = "lost"
+    if who_knows == "acceptor":
+        one.know(other)
+        await until(lambda: one.owner.past_lost)
+        assert one.owner.past_lost[0] == "lost (3, 99)"
+    else:
+        other.know(one)
+        await until(lambda: other.owner.asked > 1)
+    assert not one.network.is_up("n2")
+    assert not other.network.is_up("n1")
+    assert one.owner.frames == other.owner.frames == []

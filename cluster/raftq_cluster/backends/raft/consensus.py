@@ -155,6 +155,21 @@ class Consensus:
         progress = self.replication.of(peer)
         return 0 if progress is None else progress.match
 
+    def held(self) -> tuple[int, int] | None:
+        """``(term, index)``: so far the log is the leader's, on disk, in this term.
+
+        None while the term is not on disk. Neither goes back, unless the disk is another one's or an older one.
+        """
+        log, term = self._log, self.core.term
+        if not log.vote_is_durable:
+            return None
+        verified = self._verified if self._following_term == term else 0
+        return term, log.durable_index if self.is_leader else min(verified, log.durable_index)
+
+    def log_end(self) -> tuple[int, int]:
+        """The term, and the last index of the log."""
+        return self.core.term, self._log.last_index
+
     def best_heir(self) -> str:
         """The live voter whose log goes furthest, "" if there is none; a bad clock comes last."""
         live = [voter for voter in self.voters if self.is_live(voter)]

@@ -13,6 +13,7 @@ from raftq_cluster.backends.raft.clock_watch import ClockWatch
 from raftq_cluster.backends.raft.commands import Member
 from raftq_cluster.backends.raft.engine import Engine
 from raftq_cluster.backends.raft.messages import Facts
+from raftq_cluster.backends.raft.witnessing import Witness
 from raftq_cluster.version import VERSION
 
 _TEXT_MAX: Final = 300  # characters of an address or a version that are kept
@@ -32,9 +33,15 @@ class FactsBoard:
     """What this node knows of the others. ``me`` is its id."""
 
     def __init__(
-        self, engine: Engine, clocks: ClockWatch, me: str, monotonic: Callable[[], float]
+        self,
+        engine: Engine,
+        clocks: ClockWatch,
+        witness: Witness,
+        me: str,
+        monotonic: Callable[[], float],
     ) -> None:
         self._engine = engine
+        self._witness = witness
         self._clocks = clocks
         self._me = me
         self._monotonic = monotonic
@@ -67,6 +74,7 @@ class FactsBoard:
                 "text": self._text,
                 "version": VERSION,
                 "clock": self._clocks.tell(),
+                "held": self._witness.tell(),
             }
         )
 
@@ -80,6 +88,7 @@ class FactsBoard:
             _text_of(fields, "version"),
             self._monotonic(),
         )
+        self._witness.hear(peer, fields.get("held"))
         if self._clocks.hear(peer, fields.get("clock")):
             self._engine.send(peer, self._facts())
 

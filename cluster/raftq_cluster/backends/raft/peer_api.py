@@ -18,6 +18,7 @@ class Identity(NamedTuple):
     cluster_id: str  # "" while it has none: it is forming or joining
     node_id: str
     birth: str  # of its data directory: 16 hexadecimal digits
+    end: tuple[int, int] | None = None  # its term and last index when it said so; None: not told
 
 
 class AskError(Exception):
@@ -26,6 +27,10 @@ class AskError(Exception):
 
 class PeerError(Exception):
     """A frame was not one of ours: its connection must be closed. The message says why."""
+
+
+class PastLostError(PeerError):
+    """The peer has less than it once held: it must not vote or acknowledge anything."""
 
 
 class PeerOwner(Protocol):
@@ -37,6 +42,14 @@ class PeerOwner(Protocol):
 
     def admit(self, peer: Identity) -> str:
         """Say why this node may not be a peer; "" if it may. Asked at every handshake."""
+        ...
+
+    def what_is_lost(self, peer: Identity) -> str:
+        """Say what a member has lost of its past; "" if nothing shows it. Asked at every handshake."""
+        ...
+
+    def on_past_lost(self, why: str) -> None:
+        """A member says that it is this node which has lost a part of its past."""
         ...
 
     def on_frame(self, peer: str, frame: bytes) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from raftq_cluster.backends.raft.engine import Engine
 from raftq_cluster.backends.raft.peer_api import Identity, PeerError
+from raftq_cluster.backends.raft.witnessing import Witness
 
 Answerer = Callable[[Identity, bytes], Awaitable[bytes]]
 
@@ -19,16 +20,26 @@ class Peering:
         self.me = Identity("", "", "")
         self.engine: Engine | None = None
         self.why_not: Callable[[Identity], str] = _nobody_yet
+        self.witness: Witness | None = None
         self.answer: Answerer = _no_answer
         self.greet: Callable[[str], None] = _say_nothing
 
     def identity(self) -> Identity:
         """Who this node is at the moment."""
-        return self.me
+        return self.me if self.witness is None else self.me._replace(end=self.witness.log_end())
 
     def admit(self, peer: Identity) -> str:
         """Say why this node may not be a peer."""
         return self.why_not(peer)
+
+    def what_is_lost(self, peer: Identity) -> str:
+        """Say what a member has lost of its past."""
+        return "" if self.witness is None else self.witness.what_is_lost(peer)
+
+    def on_past_lost(self, why: str) -> None:
+        """This node has lost a part of its past, and must not go on."""
+        if self.engine is not None:
+            self.engine.fail(why)
 
     def on_frame(self, peer: str, frame: bytes) -> None:
         """Take a frame from a member."""

@@ -48,8 +48,10 @@ from raftq_cluster.backends.raft.storage.kernel_sync import kernel_or_thread
 from raftq_cluster.backends.raft.storage.segments import SEGMENT_BYTES
 from raftq_cluster.backends.raft.storage.store import Store
 from raftq_cluster.backends.raft.storage.syncer import Runner
+from raftq_cluster.backends.raft.storage.witness import WitnessFile
 from raftq_cluster.backends.raft.surroundings import Surroundings
 from raftq_cluster.backends.raft.upkeep import Bounds, InThread, Upkeep
+from raftq_cluster.backends.raft.witnessing import Witness
 from raftq_cluster.config import StartError
 
 _log: Final = logging.getLogger(__name__)
@@ -99,6 +101,7 @@ class _Files(NamedTuple):
     identity: Identity
     store: Store
     recovered: Recovered
+    witness: WitnessFile
 
 
 class Running:
@@ -131,13 +134,20 @@ class Running:
         self.engine = self._make_engine(outside)
         self.engine.on(SnapshotAck, self._on_snapshot_ack)
         self.engine.on(SnapshotChunk, self._on_snapshot_chunk)
-        self.facts = FactsBoard(self.engine, self._clocks, self.identity.node_id, outside.monotonic)
+        self._witness = Witness(files.witness, self.engine, outside.in_thread, self.engine.fail)
+        self.facts = FactsBoard(self.engine, self._clocks, self._witness, me_id, outside.monotonic)
         self.watch = ChainWatch(me_id, self.engine, self.replica, outside.monotonic, self._on_odd)
         self._calls = Calls(self.engine)
         me = Member(me_id, outside.network.address, voter=True, birth=self.identity.birth)
         self.steward = Steward(self.engine, self._calls, me, outside.monotonic)
         self._reception = Reception(self.identity, self.engine, self.steward)
         self._silent_s = 0  # seconds without a leader
+        self._make_upkeep(files, outside)
+        self._asking: asyncio.Task[None] | None = None
+        self._is_started = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def _make_upkeep(self, files: _Files, outside: Outside) -> None:
         self._upkeep = Upkeep(
             files.store,
             self.replica,
@@ -154,9 +164,6 @@ class Running:
             in_thread=outside.in_thread,
             monotonic=outside.monotonic,
         )
-        self._asking: asyncio.Task[None] | None = None
-        self._is_started = False
-        self._timer: asyncio.TimerHandle | None = None
 
     def _make_engine(self, outside: Outside) -> Engine:
         self._clocks = ClockWatch(
@@ -211,7 +218,7 @@ class Running:
         me = self.identity
         peering.me = peer_api.Identity(me.cluster_id, me.node_id, me.birth)
         peering.why_not, peering.answer = self._why_not, self._reception.answer
-        peering.greet = self.facts.greet
+        peering.greet, peering.witness = self.facts.greet, self._witness
         peering.engine = self.engine
         self.engine.start()
         self._each_second()
@@ -245,6 +252,7 @@ class Running:
         self._sender.close()
         await self._upkeep.close()
         await self._network.stop()
+        await self._witness.close()
         self._runner.close()
         await self._in_thread(self._files.store.close)
         self._files.data_dir.close()
@@ -299,7 +307,8 @@ class Running:
         self.engine.fail(sentence(me.node_id, difference, report))
 
     def _why_not(self, peer: peer_api.Identity) -> str:
-        return why_not_admit(self.identity.cluster_id, self._acquaintances(), peer)
+        who = (peer.cluster_id, peer.node_id, peer.birth)
+        return why_not_admit(self.identity.cluster_id, self._acquaintances(), who)
 
     def _each_second(self) -> None:
         self._upkeep.each_second()
@@ -308,6 +317,7 @@ class Running:
         self.facts.tick()
         self._clocks.each_second()
         self.watch.tick()
+        self._witness.each_second()
         self._look_for_removal()
         try:
             self.disk_free_bytes = self._free_bytes(self._files.data_dir.path)
@@ -368,5 +378,6 @@ def _load(data_dir: DataDir, identity: Identity, outside: Outside) -> _Files:
         opened.callback(store.close)
         recovered = recover(store, first_members(identity))
         check_plan(outside.plan, identity.node_id, recovered.members)
+        witness = WitnessFile.open(outside.files, data_dir.path)
         opened.pop_all()
-    return _Files(data_dir, identity, store, recovered)
+    return _Files(data_dir, identity, store, recovered, witness)

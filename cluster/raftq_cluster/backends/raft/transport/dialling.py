@@ -8,7 +8,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, cast
 
-from raftq_cluster.backends.raft.peer_api import AskError, Identity, PeerError
+from raftq_cluster.backends.raft.peer_api import (
+    AskError,
+    Identity,
+    PastLostError,
+    PeerError,
+    PeerOwner,
+)
 from raftq_cluster.backends.raft.transport.accepting import QUESTION_BYTES_MAX
 from raftq_cluster.backends.raft.transport.framing import FrameReader, length_of
 from raftq_cluster.backends.raft.transport.hello import Hello, Welcome, pack, read_answer
@@ -136,10 +142,12 @@ class Dialler:
         identity: Callable[[], Identity],
         advertised: Callable[[], str],
         context: Callable[[], ssl.SSLContext | None],
+        what_is_lost: Callable[[Identity], str],
     ) -> None:
         self._identity = identity
         self._advertised = advertised
         self._context = context
+        self._what_is_lost = what_is_lost
 
     async def connect(self, address: str, purpose: str, to: str) -> DialledLink:
         """Connect and agree.
@@ -148,13 +156,17 @@ class Dialler:
         """
         me, context = self._identity(), self._context()
         hello = Hello(protocol_min=1, protocol_max=1, purpose=purpose, address=self._advertised(),
-                      cluster_id=me.cluster_id, node_id=me.node_id, birth=me.birth, to=to)  # fmt: skip
+                      cluster_id=me.cluster_id, node_id=me.node_id, birth=me.birth, to=to,
+                      end=me.end)  # fmt: skip
 
         def check(welcome: Welcome, certified: str) -> None:
             if context is not None and certified != welcome.node_id:
                 raise PeerError(f"the certificate is not that of node {welcome.node_id}")
             if to and (welcome.node_id, welcome.cluster_id) != (to, me.cluster_id):
                 raise PeerError(f"{address} is node {welcome.node_id}, not {to} of our cluster")
+            lost = self._what_is_lost(welcome.identity) if to else ""
+            if lost:
+                raise PeerError(lost)
 
         host, port = address_of(address)
         link: DialledLink | None = None
@@ -213,8 +225,7 @@ class Route:
         dialler: Dialler,
         purpose: str,
         random: Callable[[], float],
-        on_up: Callable[[str], None],
-        on_down: Callable[[str], None],
+        owner: PeerOwner,
     ) -> None:
         self.peer = peer
         self.address = address
@@ -223,8 +234,7 @@ class Route:
         self._dialler = dialler
         self._purpose = purpose
         self._random = random
-        self._on_up = on_up
-        self._on_down = on_down
+        self._owner = owner
         self._told = ""  # the last reason that was logged
         self._nudged = asyncio.Event()
         self._task = asyncio.create_task(self._keep_up(), name=f"raft route to {peer}")
@@ -246,6 +256,8 @@ class Route:
                 link = await self._dialler.connect(self.address, self._purpose, self.peer)
             except (*_FAILURES, ValueError) as error:
                 self._tell(_reason(error))
+                if isinstance(error, PastLostError):
+                    self._owner.on_past_lost(str(error))
             else:
                 backoff_s = BACKOFF_MIN_S
                 await self._use(link)
@@ -263,12 +275,12 @@ class Route:
         self._told = ""
         self.link = link
         self.reconnects += 1
-        self._on_up(self.peer)
+        self._owner.on_up(self.peer)
         try:
             await link.closed
         finally:
             self.link = None
-        self._on_down(self.peer)
+        self._owner.on_down(self.peer)
 
     def _tell(self, reason: str) -> None:
         """Log a reason once, not at each attempt."""

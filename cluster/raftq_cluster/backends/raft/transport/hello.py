@@ -10,13 +10,13 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from raftq_cluster.backends.raft.peer_api import Identity, PeerError
+from raftq_cluster.backends.raft.peer_api import Identity, PastLostError, PeerError
 
 PROTOCOL_MIN: Final = 1
 PROTOCOL_MAX: Final = 1
 PEER: Final = "peer"  # frames of a member follow
 ASK: Final = "ask"  # one question follows, and one answer
-_WHY_MAX: Final = 300  # characters of a refusal that are shown
+_WHY_MAX: Final = 500  # characters of a refusal that are shown
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="raftq hello"):
@@ -30,11 +30,12 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="raftq hello"):
     birth: str
     address: str = ""  # HOST:PORT where the dialler is reached
     to: str = ""  # id of the node that is meant; "" for whoever is there
+    end: tuple[int, int] | None = None  # term and last index of the dialler's log
 
     @property
     def identity(self) -> Identity:
         """Who says so."""
-        return Identity(self.cluster_id, self.node_id, self.birth)
+        return Identity(self.cluster_id, self.node_id, self.birth, self.end)
 
 
 class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag="raftq welcome"):
@@ -44,17 +45,19 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag="raftq welcome"):
     cluster_id: str
     node_id: str
     birth: str
+    end: tuple[int, int] | None = None  # term and last index of the acceptor's log
 
     @property
     def identity(self) -> Identity:
         """Who says so."""
-        return Identity(self.cluster_id, self.node_id, self.birth)
+        return Identity(self.cluster_id, self.node_id, self.birth, self.end)
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True, tag="raftq refusal"):
     """The acceptor does not agree."""
 
     why: str
+    is_past_lost: bool = False  # the dialler holds less than it once did
 
 
 _Answer: TypeAlias = Welcome | Refusal
@@ -85,13 +88,15 @@ def read_answer(frame: bytes) -> Welcome:
 
     Raises:
         PeerError: it refuses, or it is no answer.
+        PastLostError: it refuses because we have lost a part of our past.
     """
     try:
         answer = _answer.decode(frame)
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise PeerError("what answers is no node") from None
     if isinstance(answer, Refusal):
-        raise PeerError(answer.why[:_WHY_MAX])
+        kind = PastLostError if answer.is_past_lost else PeerError
+        raise kind(answer.why[:_WHY_MAX])
     return answer
 
 

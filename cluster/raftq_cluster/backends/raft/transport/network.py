@@ -67,7 +67,9 @@ class PeerNetwork:
             str, str
         ] = {}  # where those are that have connected to us, if we know otherwise
         self._taken: dict[Route, None] = {}
-        self._dialler = Dialler(self._identity, lambda: self.address, self._client_context)
+        self._dialler = Dialler(
+            self._identity, lambda: self.address, self._client_context, self._what_is_lost
+        )
         self.uses_tls = tls is not None
         self._complaints: set[tuple[str, str]] = set()  # that were logged
         self.refused = 0
@@ -147,14 +149,11 @@ class PeerNetwork:
         for peer, address in wanted.items():
             if peer not in self._routes and self._may_dial(address):
                 self._routes[peer] = Route(
-                    peer, address, self._dialler, PEER, self._random, self._on_up, self._on_down
+                    peer, address, self._dialler, PEER, self._random, self.owner
                 )
 
-    def _on_up(self, peer: str) -> None:
-        self.owner.on_up(peer)
-
-    def _on_down(self, peer: str) -> None:
-        self.owner.on_down(peer)
+    def _what_is_lost(self, peer: Identity) -> str:
+        return self.owner.what_is_lost(peer)
 
     def is_up(self, peer: str) -> bool:
         """Whether ``send`` would take a frame."""
