@@ -228,3 +228,26 @@ async def test_rounds_without_news_do_not_count_commits_again(three, monkeypatch
     three.submit("n1", put("a"))
     await three.settle()
     assert 1 <= len(counted) <= 3  # its own sync, and the answers of two peers
+
+
+async def test_a_leader_whose_disk_is_first_waits_for_an_answer_and_then_commits(three):
+    leader = three["n1"].engine
+    before = leader.core.commit_index
+    three["n2"].syncs_by_itself = three["n3"].syncs_by_itself = False
+    told = three.submit("n1", put("a"))
+    await three.settle()
+    assert leader.consensus.awaits_peers
+    assert leader.core.commit_index == before
+    three["n2"].syncs_by_itself = True
+    await three.settle()
+    assert [type(outcome) for outcome in told.outcomes] == [Modified]
+
+
+async def test_a_leader_whose_disk_is_last_commits_when_its_sync_is_complete(three):
+    three["n1"].syncs_by_itself = False
+    told = three.submit("n1", put("a"))
+    await three.settle()
+    assert told.calls == []
+    three["n1"].disk.complete_sync()
+    await three.turn()
+    assert [type(outcome) for outcome in told.outcomes] == [Modified]

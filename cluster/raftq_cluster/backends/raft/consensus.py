@@ -11,7 +11,7 @@ and files not at all; ``engine`` says when.
 Source: Raft, figure 2; ``DESIGN.md`` has what was wrong with the core, and which of these lines cures it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from raftq_cluster.backends.raft.append_filter import judge
@@ -79,6 +79,8 @@ class Consensus:
         self._is_heartbeat_due = False
         self._counted = _NOT_COUNTED
         self._acks = 0
+        self.voters = _voters(log.members)  # ids of those in force
+        self._is_alone = self.voters == [me]
         self.has_news = False  # an answer of a peer has something for a round to do
         self._sees_leader_s = -float("inf")  # when the leader of this term was heard last
         # --- as a follower of the leader of ``_following_term``
@@ -127,14 +129,15 @@ class Consensus:
         return self.core.term
 
     @property
-    def voters(self) -> list[str]:
-        """Ids of the voters in force."""
-        return [member.id for member in self._log.members if member.voter]
-
-    @property
     def is_alone(self) -> bool:
         """Whether this node is the only voter."""
-        return self.voters == [self.me]
+        return self._is_alone
+
+    @property
+    def awaits_peers(self) -> bool:
+        """Whether this leader can commit nothing more, whatever its own disk has, before a peer answers."""
+        is_led = bool(self.leading_term) and not self.is_alone
+        return is_led and not self.replication.goes_beyond(self.core.commit_index)
 
     def is_live(self, peer: str) -> bool:
         """Whether a peer is connected and has answered this leader within an election timeout."""
@@ -285,6 +288,8 @@ class Consensus:
     def follow_members(self) -> None:
         """The members in force have changed."""
         members = self._log.members
+        self.voters = _voters(members)
+        self._is_alone = self.voters == [self.me]
         others = [member for member in members if member.id != self.me]
         self.core.set_members(
             [member.id for member in others if member.voter],
@@ -443,3 +448,7 @@ class Consensus:
     def grant_vote(self, candidate: str, term: int) -> None:
         """Send a vote once it is on disk."""
         self.elections.grant(candidate, term)
+
+
+def _voters(members: Iterable[Member]) -> list[str]:
+    return [member.id for member in members if member.voter]

@@ -356,7 +356,8 @@ class Engine:
 
     def _after_sync(self) -> None:
         self._consensus.finish_election()
-        self._round()
+        if self._disk.is_dirty or self._transfer.heir or not self._consensus.awaits_peers:
+            self._round()
 
     def _round(self) -> None:
         self._is_woken = True  # what is sent from here on is flushed at the end

@@ -276,6 +276,15 @@ _KINDS: Final[dict[int, tuple[type[Any], tuple[_Check, ...]]]] = {
     20: (Chain, (_N, _N)),
     21: (AskChain, (_N,)),
 }
+# Numbers come first in all of them: kind, how many numbers, and the checks of what follows.
+_SHAPES: Final = {
+    tag: (
+        kind,
+        sum(check is _N for check in checks),
+        [check for check in checks if check is not _N],
+    )
+    for tag, (kind, checks) in _KINDS.items()
+}
 _KIND_OF: Final = {kind: number for number, (kind, _checks) in _KINDS.items()}
 _pack = msgpack.Packer(use_bin_type=True).pack
 
@@ -298,14 +307,18 @@ def decode(frame: bytes) -> Message:
         raise PeerError(f"a frame is not MessagePack: {error}") from None
     if type(fields) is not tuple or not fields or type(fields[0]) is not int:
         raise PeerError("a frame has no kind")
-    known = _KINDS.get(fields[0])
+    known = _SHAPES.get(fields[0])
     if known is None:
         raise PeerError(f"frames of kind {fields[0]} are not known to this version")
-    kind, checks = known
-    if len(fields) != len(checks) + 1:
-        raise PeerError(f"a frame of kind {kind.__name__} has {len(fields) - 1} fields")
-    for check, field in zip(checks, fields[1:], strict=True):
+    kind, numbers, checks = known
+    fields = fields[1:]
+    if len(fields) != numbers + len(checks):
+        raise PeerError(f"a frame of kind {kind.__name__} has {len(fields)} fields")
+    for number in fields[:numbers]:  # written out: some thousand frames a second come this way
+        if type(number) is not int or number < 0:
+            raise PeerError(f"a frame of kind {kind.__name__} is malformed")
+    for check, field in zip(checks, fields[numbers:], strict=True):
         if not check(field):
             raise PeerError(f"a frame of kind {kind.__name__} is malformed")
-    message: Message = kind(*fields[1:])
+    message: Message = kind._make(fields)
     return message

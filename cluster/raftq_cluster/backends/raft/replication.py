@@ -114,6 +114,10 @@ class Replication:
         """What is known of a peer; None if it is none."""
         return self._peers.get(peer)
 
+    def goes_beyond(self, index: int) -> bool:
+        """Whether any peer has acknowledged more than up to ``index``."""
+        return any(progress.match > index for progress in self._peers.values())
+
     def on_up(self, peer: str) -> None:
         """What was sent on an older connection may be lost."""
         progress = self._peers.get(peer)
