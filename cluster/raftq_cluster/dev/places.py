@@ -79,23 +79,19 @@ def held_places(options: DevOptions, folder: Path) -> Iterator[list[Place]]:
     Raises:
         StartError: an address is none, is not of this machine alone, or is taken.
     """
-    firsts = {name: _loopback(name, getattr(options, name)) for name in _PROTOCOLS}
-    kept_peers = _kept_peers(folder)
+    wanted = _wanted(options, folder)
     holders: list[socket.socket] = []
     try:
         places = []
-        for number in range(options.nodes):
+        for number, addresses in enumerate(wanted):
             node_id = f"n{number + 1}"
-            addresses = {}
-            for name in _PROTOCOLS:
-                wanted = _further(name, firsts[name], number)
-                if name == "peer" and number < len(kept_peers):
-                    wanted = kept_peers[number]
-                holder = _hold(name if options.nodes == 1 else f"{name} of {node_id}", wanted)
+            held = {}
+            for name, address in addresses.items():
+                holder = _hold(name if options.nodes == 1 else f"{name} of {node_id}", address)
                 holders.append(holder)
-                addresses[name] = Address(wanted.host, holder.getsockname()[1])
+                held[name] = Address(address.host, holder.getsockname()[1])
             data_dir = folder if options.nodes == 1 else folder / node_id
-            places.append(Place(node_id=node_id, data_dir=data_dir, **addresses))
+            places.append(Place(node_id=node_id, data_dir=data_dir, **held))
         if options.nodes > 1:
             text = "".join(f"{place.peer}\n" for place in places)
             (folder / _PEERS_FILE).write_text(text, encoding="ascii")
@@ -103,6 +99,18 @@ def held_places(options: DevOptions, folder: Path) -> Iterator[list[Place]]:
     finally:
         for holder in holders:
             holder.close()
+
+
+def _wanted(options: DevOptions, folder: Path) -> list[dict[str, Address]]:
+    """Where each node is to listen: all of it is looked at before the first port is."""
+    firsts = {name: _loopback(name, getattr(options, name)) for name in _PROTOCOLS}
+    wanted = [
+        {name: _further(name, first, number) for name, first in firsts.items()}
+        for number in range(options.nodes)
+    ]
+    for addresses, peer in zip(wanted, _kept_peers(folder), strict=False):
+        addresses["peer"] = peer
+    return wanted
 
 
 def _kept_peers(folder: Path) -> list[Address]:
