@@ -224,7 +224,10 @@ async def _serve(settings: Settings) -> int:
         pings = group.create_task(manager.keep_alive())
         group.create_task(announce_stop())
         try:
-            await Node(settings, stopping).run(ready)
+            node = Node(settings, stopping)
+            if settings.has_files:
+                _reload_on_hangup(node.reload)
+            await node.run(ready)
         except StartError as error:
             exit_code = _refuse(error.sentence, error.exit_code)
         except NodeFailedError as error:
@@ -245,6 +248,10 @@ def _stop_on_signals(stopping: asyncio.Event) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
+
+
+def _reload_on_hangup(reload: Callable[[], None]) -> None:
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
 
 
 def settle_memory() -> None:

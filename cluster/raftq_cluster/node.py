@@ -16,6 +16,7 @@ from typing import Final, NamedTuple, Protocol
 
 import structlog
 
+from raftq_cluster.auth.store import TokensError, TokenStore
 from raftq_cluster.backends.api import Backend
 from raftq_cluster.backends.memory import MemoryBackend
 from raftq_cluster.backends.raft.backend import RaftBackend
@@ -30,11 +31,14 @@ from raftq_cluster.observability.loop_delay import LoopDelay
 from raftq_cluster.observability.metrics import Metrics
 from raftq_cluster.servers.http.server import HttpServer
 from raftq_cluster.servers.text.server import TextServer
+from raftq_cluster.servers.tls import ServerTls, TlsFiles
+from raftq_cluster.service.doors import Doors
 from raftq_cluster.service.facade import Service
 from raftq_cluster.service.limits import Limits
 from raftq_cluster.version import VERSION
 
 _BACKEND_STOP_S: Final = 30.0  # a disk that hangs must not keep a stopping node for ever
+_LOOK_S: Final = 1.0  # how soon files that have changed count
 _MEMORY_NODE_ID: Final = "n1"
 _REASONS: Final = {
     errno.EADDRINUSE: "is taken by another process",
@@ -90,6 +94,8 @@ class Node:
         self._stopping = stopping
         self._failure = ""
         self._network: PeerNetwork | None = None
+        self._tls: ServerTls | None = None
+        self._tokens: TokenStore | None = None
 
     async def run(self, ready: Callable[[Facts], None]) -> None:
         """Serve until ``stopping`` is set, and drain. ``ready`` is called once all ports are open.
@@ -99,12 +105,15 @@ class Node:
             NodeFailedError: the node could not go on.
         """
         async with AsyncExitStack() as opened:
+            self._read_files()
             service = Service(self._backend(), _limits(self._settings))
             opened.push_async_callback(self._stop_service, service)
             await service.start()
             servers = await self._listen(service, opened)
             facts = self._facts(service, servers)
             service.advertise(http=str(facts.http), text=str(facts.text))
+            looking = asyncio.create_task(self._look_after_files())
+            opened.callback(looking.cancel)
             ready(facts)
             await self._stopping.wait()
             _log.info("node stopping", drain_ms=self._settings.drain_ms)
@@ -117,6 +126,32 @@ class Node:
         _log.error("node failed", reason=sentence)
         self._failure = self._failure or sentence
         self._stopping.set()
+
+    def reload(self) -> None:
+        """Read the tokens and the certificates again, whether their files have changed or not."""
+        self._refresh(always=True)
+
+    def _refresh(self, *, always: bool = False) -> None:
+        for files in (self._tokens, self._tls, self._network):
+            if files is not None:
+                files.refresh(always=always)
+
+    async def _look_after_files(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            self._refresh()
+
+    def _read_files(self) -> None:
+        settings = self._settings
+        if settings.tls_cert:
+            ca = Path(settings.tls_ca) if settings.tls_ca else None
+            files = TlsFiles(Path(settings.tls_cert), Path(settings.tls_key), ca)
+            self._tls = ServerTls(files)
+        if settings.tokens:
+            try:
+                self._tokens = TokenStore(Path(settings.tokens))
+            except TokensError as error:
+                raise StartError(f"--tokens: {error}") from error
 
     def _backend(self) -> Backend:
         settings = self._settings
@@ -141,13 +176,13 @@ class Node:
         delay = LoopDelay(metrics.loop_delay)
         delay.start()
         opened.callback(delay.stop)
+        doors, tls = Doors(service, self._tokens), self._tls
+        context = None if tls is None else lambda: tls.context
+        text = TextServer(doors, *settings.text, tls=context)
+        http = HttpServer(doors, *settings.http, node_id=node_id, metrics=metrics, tls=context)
         wanted: tuple[tuple[str, Address, Server], ...] = (
-            ("text", settings.text, TextServer(service, *settings.text)),
-            (
-                "http",
-                settings.http,
-                HttpServer(service, *settings.http, node_id=node_id, metrics=metrics),
-            ),
+            ("text", settings.text, text),
+            ("http", settings.http, http),
         )
         started: dict[str, Server] = {}
         opened.push_async_callback(self._stop_servers, started)

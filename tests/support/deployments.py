@@ -18,6 +18,7 @@ from raftq_cluster.backends.memory import MemoryBackend
 from raftq_cluster.observability.metrics import Metrics
 from raftq_cluster.servers.http.server import HttpServer
 from raftq_cluster.servers.text.server import TextServer
+from raftq_cluster.service.doors import Doors
 from raftq_cluster.service.facade import Service
 
 NODE_ID: Final = "n1"
@@ -118,11 +119,11 @@ def _over(
 
 
 def _text(service: Service) -> Server:
-    return TextServer(service, "127.0.0.1", 0)
+    return TextServer(Doors(service), "127.0.0.1", 0)
 
 
 def _http(service: Service) -> Server:
-    return HttpServer(service, "127.0.0.1", 0, node_id=NODE_ID, metrics=Metrics("0"))
+    return HttpServer(Doors(service), "127.0.0.1", 0, node_id=NODE_ID, metrics=Metrics("0"))
 
 
 DEPLOYMENTS: Final[dict[str, Callable[[], AbstractAsyncContextManager[Cluster]]]] = {

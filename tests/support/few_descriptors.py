@@ -16,6 +16,7 @@ from raftq_cluster.backends.memory import MemoryBackend
 from raftq_cluster.observability.metrics import Metrics
 from raftq_cluster.servers.http.server import HttpServer
 from raftq_cluster.servers.text.server import TextServer
+from raftq_cluster.service.doors import Doors
 from raftq_cluster.service.facade import Service
 
 
@@ -23,8 +24,8 @@ async def serve(spare: int) -> None:
     """Serve until stdin ends."""
     service = Service(MemoryBackend())
     await service.start()
-    http = HttpServer(service, "127.0.0.1", 0, node_id="n1", metrics=Metrics("0"))
-    text = TextServer(service, "127.0.0.1", 0)
+    http = HttpServer(Doors(service), "127.0.0.1", 0, node_id="n1", metrics=Metrics("0"))
+    text = TextServer(Doors(service), "127.0.0.1", 0)
     await http.start()
     await text.start()
     ended = asyncio.Event()

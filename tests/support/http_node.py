@@ -8,16 +8,19 @@ Time stands still until the test moves it. Knows HTTP just well enough to read a
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 
+from raftq_cluster.auth.store import TokenStore
 from raftq_cluster.backends.memory import MemoryBackend
 from raftq_cluster.observability.metrics import Metrics
 from raftq_cluster.servers.http.limits import Patience
 from raftq_cluster.servers.http.server import HttpServer
+from raftq_cluster.service.doors import Doors
 from raftq_cluster.service.facade import Service
 from raftq_cluster.service.limits import Limits
 
@@ -64,11 +67,12 @@ class Answer(NamedTuple):
 class Peer:
     """One connection. Every read has a bound, so that a server that says nothing fails a test."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         self._address = (host, port)
+        self._tls = tls
 
     async def __aenter__(self) -> Self:
-        self._reader, self._writer = await asyncio.open_connection(*self._address)
+        self._reader, self._writer = await asyncio.open_connection(*self._address, ssl=self._tls)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -155,9 +159,9 @@ class Node(NamedTuple):
     service: Service
     clock: ManualClock
 
-    def peer(self) -> Peer:
-        """Make a peer; entering it connects."""
-        return Peer(*self.server.address)
+    def peer(self, tls: ssl.SSLContext | None = None) -> Peer:
+        """Make a peer; entering it connects, with TLS if there is a context for it."""
+        return Peer(*self.server.address, tls)
 
     async def until_waiting(self, count: int = 1) -> None:
         """Return once so many claims wait at this node."""
@@ -179,14 +183,25 @@ class Node(NamedTuple):
 
 @asynccontextmanager
 async def serving(
-    *, limits: Limits | None = None, patience: Patience | None = None
+    *,
+    limits: Limits | None = None,
+    patience: Patience | None = None,
+    tokens: TokenStore | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Node]:
     """Start a node and stop it in the end."""
+    context = None if tls is None else lambda: tls
     clock = ManualClock()
     service = Service(MemoryBackend(clock=clock, seed=1), limits)
     await service.start()
     server = HttpServer(
-        service, "127.0.0.1", 0, node_id="n1", metrics=Metrics("0"), patience=patience
+        Doors(service, tokens),
+        "127.0.0.1",
+        0,
+        node_id="n1",
+        metrics=Metrics("0"),
+        tls=context,
+        patience=patience,
     )
     await server.start()
     try:

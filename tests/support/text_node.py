@@ -8,18 +8,21 @@ Time stands still until the test moves it. Knows nothing of the protocol.
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple, Self
 
+from raftq_cluster.auth.store import TokenStore
 from raftq_cluster.backends.api import Sink
 from raftq_cluster.backends.memory import MemoryBackend
 from raftq_cluster.core.operations import Operation
 from raftq_cluster.servers.text.connection import AckedEnds
 from raftq_cluster.servers.text.limits import Patience
 from raftq_cluster.servers.text.server import TextServer
+from raftq_cluster.service.doors import Doors
 from raftq_cluster.service.facade import Service
 from raftq_cluster.service.limits import Limits
 from tests.support.http_node import ManualClock
@@ -57,11 +60,12 @@ class HeldBackend(MemoryBackend):
 class Peer:
     """One connection. Every read has a bound, so that a server that says nothing fails a test."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         self._address = (host, port)
+        self._tls = tls
 
     async def __aenter__(self) -> Self:
-        self.reader, self.writer = await asyncio.open_connection(*self._address)
+        self.reader, self.writer = await asyncio.open_connection(*self._address, ssl=self._tls)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -121,9 +125,9 @@ class Node(NamedTuple):
     backend: HeldBackend
     clock: ManualClock
 
-    def peer(self) -> Peer:
-        """Make a peer; entering it connects."""
-        return Peer(*self.server.address)
+    def peer(self, tls: ssl.SSLContext | None = None) -> Peer:
+        """Make a peer; entering it connects, with TLS if there is a context for it."""
+        return Peer(*self.server.address, tls)
 
     async def until_waiting(self, count: int = 1) -> None:
         """Return once so many claims wait at this node."""
@@ -149,13 +153,23 @@ async def serving(
     patience: Patience | None = None,
     acked_ends: AckedEnds = "auto",
     ids: Callable[[], str] | None = None,
+    tokens: TokenStore | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Node]:
     """Start a node and stop it in the end."""
+    context = None if tls is None else lambda: tls
     clock = ManualClock()
     backend = HeldBackend(clock)
     service = Service(backend, limits, ids)
     await service.start()
-    server = TextServer(service, "127.0.0.1", 0, acked_ends=acked_ends, patience=patience)
+    server = TextServer(
+        Doors(service, tokens),
+        "127.0.0.1",
+        0,
+        tls=context,
+        acked_ends=acked_ends,
+        patience=patience,
+    )
     await server.start()
     try:
         yield Node(server, service, backend, clock)

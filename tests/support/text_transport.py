@@ -25,6 +25,7 @@ class FakeTransport(asyncio.Transport):
         self.has_ended = False  # write_eof was called
         self.peer_is_gone = False  # though nobody has told the protocol
         self.was_aborted = False
+        self.knows_half_ends = True  # as all but TLS do
         self.options = Options()
         self._protocol = protocol
         self._is_closing = False
@@ -67,6 +68,9 @@ class FakeTransport(asyncio.Transport):
             self._unread_bytes += len(data)
             if self._unread_bytes > self._high_bytes and not was_high:
                 self._protocol.pause_writing()
+
+    def can_write_eof(self) -> bool:
+        return self.knows_half_ends
 
     def write_eof(self) -> None:
         if self.peer_is_gone:

@@ -7,6 +7,7 @@ steered. Source: ``docs/security.md``.
 
 import os
 import stat
+from collections.abc import Callable
 from hmac import compare_digest
 from pathlib import Path
 from typing import Final
@@ -14,13 +15,8 @@ from typing import Final
 import msgspec
 import structlog
 
-from raftq_cluster.auth.tokens import (
-    SECRET_CHARS_MAX,
-    Principal,
-    check_name,
-    digest_of,
-    parse_grants,
-)
+from raftq.wire.tokens import SECRET_CHARS_MAX, check_name, digest_of
+from raftq_cluster.auth.tokens import Principal, parse_grants
 
 FILE_BYTES_MAX: Final = 4 * 2**20
 TOKENS_MAX: Final = 10_000
@@ -59,6 +55,7 @@ class TokenStore:
         self.generation = 0
         """Changes whenever the tokens do: what was looked up before must be looked up again."""
         self._seen: object = None
+        self._told: list[Callable[[], None]] = []
         self._principals: dict[str, Principal] = {}
         self._read()
 
@@ -76,6 +73,10 @@ class TokenStore:
         principal = self.find(digest)
         return None if principal is None else (digest, principal)
 
+    def on_change(self, tell: Callable[[], None]) -> None:
+        """Have a function called whenever the tokens have changed."""
+        self._told.append(tell)
+
     def refresh(self, *, always: bool = False) -> None:
         """Read the file again if it has changed, or in any case. Raises nothing; see the log."""
         if not always and self._signature() == self._seen:
@@ -88,6 +89,8 @@ class TokenStore:
             )
         else:
             _log.info("tokens file read", tokens=len(self._principals))
+            for tell in self._told:
+                tell()
 
     def _read(self) -> None:
         self._seen = self._signature()

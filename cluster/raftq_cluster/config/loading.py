@@ -31,7 +31,11 @@ CONFIG_VARIABLE: Final = "RAFTQ_CONFIG"
 FILE_BYTES_MAX: Final = 1 * MIB  # a settings file is some kilobytes; anything larger is a mistake
 _SUFFIXES: Final = {"KiB": KIB, "MiB": MIB, "GiB": GIB}
 _SIMILARITY: Final = 0.8  # how near a name must be to be offered as what was meant
-_OWN_VARIABLES: Final = {CONFIG_VARIABLE, "RAFTQ_URL"}
+# Not of the node, but of those who use one: no mistakes here.
+_CLIENT_VARIABLES: Final = {
+    f"RAFTQ_{name}" for name in ("URL", "TOKEN", "TOKEN_FILE", "CA", "CERT", "KEY", "CLAIMANT")
+}
+_OWN_VARIABLES: Final = {CONFIG_VARIABLE} | _CLIENT_VARIABLES
 
 
 class Loaded(NamedTuple):
@@ -153,12 +157,7 @@ def _bounds(option: Option) -> tuple[int, int]:
 
 
 def _check_together(settings: Settings, origins: Mapping[str, str]) -> None:
-    for name, address in (("http", settings.http), ("text", settings.text)):
-        if not (address.is_loopback or settings.insecure):
-            raise _usage(
-                f"{_where(name, origins)}: {address} can be reached from other machines, and nothing"
-                " protects this node; listen on 127.0.0.1, or say --insecure if the network is trusted"
-            )
+    _check_clients(settings, origins)
     listening: dict[Address, str] = {}
     for name in ("http", "text", "peer"):
         address = getattr(settings, name)
@@ -168,6 +167,27 @@ def _check_together(settings: Settings, origins: Mapping[str, str]) -> None:
             )
         listening[address] = name
     _check_peers(settings, origins)
+
+
+def _check_clients(settings: Settings, origins: Mapping[str, str]) -> None:
+    if bool(settings.tls_cert) != bool(settings.tls_key):
+        raise _usage("--tls-cert and --tls-key belong together: give both")
+    if settings.tls_ca and not settings.tls_cert:
+        raise _usage("--tls-ca asks clients for certificates, which needs --tls-cert and --tls-key")
+    lacking = [
+        flags
+        for flags, given in (
+            ("--tls-cert and --tls-key", settings.tls_cert),
+            ("--tokens", settings.tokens),
+        )
+        if not given
+    ]
+    for name, address in (("http", settings.http), ("text", settings.text)):
+        if lacking and not (address.is_loopback or settings.insecure):
+            raise _usage(
+                f"{_where(name, origins)}: {address} can be reached from other machines: give"
+                f" {' and '.join(lacking)}, or say --insecure if the network is trusted"
+            )
 
 
 def _check_peers(settings: Settings, origins: Mapping[str, str]) -> None:

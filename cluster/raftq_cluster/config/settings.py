@@ -140,6 +140,30 @@ class Settings(Struct, frozen=True, kw_only=True):
         str,
         Meta(description="authority that signs all nodes (PEM)", extra={"metavar": "FILE"}),
     ] = ""
+    tls_cert: Annotated[
+        str,
+        Meta(
+            description="certificate of this node for clients (PEM); HTTP and text are TLS then",
+            extra={"metavar": "FILE"},
+        ),
+    ] = ""
+    tls_key: Annotated[
+        str, Meta(description="key of that certificate (PEM)", extra={"metavar": "FILE"})
+    ] = ""
+    tls_ca: Annotated[
+        str,
+        Meta(
+            description="authority that signs clients (PEM): those without a certificate are refused",
+            extra={"metavar": "FILE"},
+        ),
+    ] = ""
+    tokens: Annotated[
+        str,
+        Meta(
+            description="who may do what (raftq token new); without it, everybody everything",
+            extra={"metavar": "FILE"},
+        ),
+    ] = ""
     node_id: Annotated[
         str,
         Meta(
@@ -195,6 +219,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     operations_max: Annotated[Count, Meta(description="parts of one modification")] = 1_000
     connections_max: Annotated[Count, Meta(description="connections, of each protocol")] = 4_096
     waiters_max: Annotated[Count, Meta(description="claims that wait for a task")] = 10_000
+
+    @property
+    def has_files(self) -> bool:
+        """Whether there are files to read again: tokens, certificates."""
+        return bool(self.tokens or self.tls_cert or self.peer_cert)
 
 
 class Option(NamedTuple):

@@ -7,6 +7,7 @@ that lags behind can be used to get around them. Source: ``docs/security.md``.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from raftq_cluster.core.outcomes import Outcome, Refused
 from raftq_cluster.core.queries import Query
 from raftq_cluster.core.rights import EVERYWHERE, Grants, allows, covers, touches
 from raftq_cluster.service.facade import Service
+from raftq_cluster.service.held import HeldWaits
 from raftq_cluster.service.refusals import refusal_of
 
 _MARK_BYTES: Final = 8  # as of every mark
@@ -28,14 +30,30 @@ _TO_SETTLE: Final = {op.ACK: rights.DELETE, op.TOUCH: rights.CLAIM, op.NACK: rig
 
 
 class Authorised:
-    """An :class:`~raftq_cluster.service.entrance.Entrance` with the rights of one principal."""
+    """An :class:`~raftq_cluster.service.entrance.Entrance` with the rights of one principal.
 
-    def __init__(self, service: Service, principal: Principal) -> None:
+    Args:
+        service: what is behind it.
+        principal: who comes in.
+        digest: of the principal's token, under which ``waits`` knows its waiting claims.
+        waits: where waiting claims are kept, so that they can end with their token.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        principal: Principal,
+        *,
+        digest: str = "",
+        waits: HeldWaits | None = None,
+    ) -> None:
         self.limits = service.limits
         self.new_id = service.new_id
         self.principal = principal
         self._service = service
         self._grants = principal.grants
+        self._digest = digest
+        self._waits = HeldWaits(service) if waits is None else waits
 
     def submit(self, operations: Sequence[Operation], sink: Sink) -> None:
         """Have done what may be done; the rest gets a refusal in its place."""
@@ -60,7 +78,7 @@ class Authorised:
             sink(self._service.status().index, [checked])
             return _nothing_to_give_up
         assert isinstance(checked, Claim)
-        return self._service.claim(checked, wait_ms, sink)
+        return self._waits.begin(self._digest, checked, wait_ms, sink)
 
     async def run(self, operations: Sequence[Operation]) -> tuple[int, Sequence[Outcome]]:
         """Do operations as :meth:`submit` does."""
@@ -80,7 +98,8 @@ class Authorised:
         if isinstance(checked, Refused):
             return self._service.status().index, checked
         assert isinstance(checked, Claim)
-        return await self._service.wait_claim(checked, wait_ms)
+        begin = partial(self._waits.begin, self._digest, checked, wait_ms)
+        return await self._service.awaited(checked, begin)
 
     async def read(self, query: Query, *, stale: bool = False) -> Answer:
         """Answer a query with what may be read.
@@ -175,11 +194,16 @@ def _narrower(one: str, other: str) -> str:
     return one if covers(((other, rights.READ),), rights.READ, one) else ""
 
 
-def _check_claim(principal: Principal, claim: Any) -> Operation | Refused:
-    for queue in claim[4]:
+def may_claim(principal: Principal, claim: Claim) -> Refused | None:
+    """Refuse a claim from a queue that the principal may not claim from; None: it may."""
+    for queue in claim.queues:
         if not allows(principal.grants, rights.CLAIM, queue):
             return forbidden(rights.CLAIM, queue)
-    return _marked(principal, claim)
+    return None
+
+
+def _check_claim(principal: Principal, claim: Any) -> Operation | Refused:
+    return may_claim(principal, claim) or _marked(principal, claim)
 
 
 def _check_modify(principal: Principal, modify: Any) -> Operation | Refused:

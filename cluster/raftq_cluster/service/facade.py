@@ -7,6 +7,7 @@ timer per operation, and ``run``, ``wait_claim`` and ``read`` for those who can 
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from raftq_cluster.backends.api import (
@@ -121,6 +122,12 @@ class Service:
 
     async def wait_claim(self, claim: Claim, wait_ms: int) -> tuple[int, Outcome]:
         """Claim as :meth:`claim` does; cancelling gives the wait up."""
+        return await self.awaited(claim, partial(self.claim, claim, wait_ms))
+
+    async def awaited(
+        self, claim: Claim, begin: Callable[[Sink], Callable[[], None]]
+    ) -> tuple[int, Outcome]:
+        """Wait for a claim that ``begin`` begins as :meth:`claim` does; cancelling gives it up."""
         future = asyncio.get_running_loop().create_future()
 
         def told(index: int, outcomes: Sequence[Outcome]) -> None:
@@ -129,7 +136,7 @@ class Service:
             else:
                 future.set_result((index, outcomes[0]))
 
-        give_up = self.claim(claim, wait_ms, told)
+        give_up = begin(told)
         try:
             result: tuple[int, Outcome] = await future
         except asyncio.CancelledError:

@@ -15,6 +15,7 @@ import pytest
 import raftq
 from raftq_cluster.backends.memory import MemoryBackend
 from raftq_cluster.servers.text.server import TextServer
+from raftq_cluster.service.doors import Doors
 from raftq_cluster.service.facade import Service
 
 ROOT: Final = Path(__file__).resolve().parents[3]
@@ -45,7 +46,7 @@ def node() -> Iterator[str]:
     async def start() -> tuple[Service, TextServer]:
         service = Service(MemoryBackend())
         await service.start()
-        server = TextServer(service, "127.0.0.1", 0)
+        server = TextServer(Doors(service), "127.0.0.1", 0)
         await server.start()
         return service, server
 

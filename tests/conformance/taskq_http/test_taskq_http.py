@@ -11,6 +11,7 @@ import pytest
 from tests.support.http_node import ANSWER_S, Answer, Node, Peer, serving
 
 from raftq_cluster.servers.text.server import TextServer
+from raftq_cluster.service.doors import Doors
 
 TEXT = "text/plain; charset=utf-8"
 LEASE_MS = 60_000  # a queue's own, if no setting says otherwise
@@ -284,7 +285,7 @@ async def expire(node: Node) -> None:
 @pytest.mark.asyncio
 async def test_t17_http_and_tcp_see_the_same_queue() -> None:
     async with serving() as node, node.peer() as peer:
-        text = TextServer(node.service, "127.0.0.1", 0)
+        text = TextServer(Doors(node.service), "127.0.0.1", 0)
         await text.start()
         reader, writer = await asyncio.open_connection(*text.address)
         async with asyncio.timeout(ANSWER_S):

@@ -188,7 +188,6 @@ async def test_a_name_that_is_not_utf_8_is_refused() -> None:
         (b"1 ack q 9223372036854775808\n", b"invalid: id is a number"),
         (b"1 ack q %b\n" % (b"1" * 5_000), b"invalid: id is a number"),
         (b"1 nack q 1 soon\n", b"invalid: delay_ms is a number"),
-        (b"1 auth secret\n", b"unauthenticated: this node has no tokens configured"),
         (b"1 touch q 1\n", b"taskq: no such task"),
         (b"1 nack q 1\n", b"taskq: no such task"),
         (b"1 stats q\n", b"not_found: there is no task in queue q"),

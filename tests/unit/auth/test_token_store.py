@@ -8,14 +8,9 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from raftq.wire.tokens import GRANTS_MAX, digest_of, entry_text, new_secret
 from raftq_cluster.auth.store import FILE_BYTES_MAX, TokensError, TokenStore
-from raftq_cluster.auth.tokens import (
-    GRANTS_MAX,
-    digest_of,
-    entry_text,
-    new_secret,
-    parse_grants,
-)
+from raftq_cluster.auth.tokens import parse_grants
 from raftq_cluster.core import rights
 
 SECRET = "rq_first"
@@ -40,7 +35,7 @@ def tokens_file(path: Path, *entries: str, mode: int = 0o600) -> Path:
 
 def test_a_secret_stands_for_the_name_and_the_grants_of_its_entry(tmp_path: Path) -> None:
     rules = ["read,insert:/mail/*", "all:/mail/out"]
-    store = TokenStore(tokens_file(tmp_path, entry_text("mailer", SECRET, rules)))
+    store = TokenStore(tokens_file(tmp_path, entry_text("mailer", digest_of(SECRET), rules)))
     found = store.identify(SECRET)
     assert found is not None
     assert found[1].name == "mailer"
@@ -49,27 +44,27 @@ def test_a_secret_stands_for_the_name_and_the_grants_of_its_entry(tmp_path: Path
 
 @pytest.mark.parametrize("secret", ["", "rq_", SECRET + "x", SECRET.upper(), "é", "x" * 10_000])
 def test_any_other_secret_stands_for_nobody(tmp_path: Path, secret: str) -> None:
-    store = TokenStore(tokens_file(tmp_path, entry_text("a", SECRET, ["all:*"])))
+    store = TokenStore(tokens_file(tmp_path, entry_text("a", digest_of(SECRET), ["all:*"])))
     assert store.identify(secret) is None
 
 
 def test_the_file_holds_no_secret(tmp_path: Path) -> None:
     secret = new_secret()
-    assert secret.removeprefix("rq_") not in entry_text("a", secret, ["all:*"])
+    assert secret.removeprefix("rq_") not in entry_text("a", digest_of(secret), ["all:*"])
     assert len(secret) > 40
 
 
 def test_one_name_may_have_two_secrets_while_they_are_changed(tmp_path: Path) -> None:
-    entries = [entry_text("a", secret, ["all:*"]) for secret in (SECRET, OTHER)]
+    entries = [entry_text("a", digest_of(secret), ["all:*"]) for secret in (SECRET, OTHER)]
     store = TokenStore(tokens_file(tmp_path, *entries))
     assert store.identify(SECRET) is not None
     assert store.identify(OTHER) is not None
 
 
 def test_a_changed_file_counts_from_the_next_look(tmp_path: Path, logs: Any) -> None:
-    store = TokenStore(tokens_file(tmp_path, entry_text("a", SECRET, ["all:*"])))
+    store = TokenStore(tokens_file(tmp_path, entry_text("a", digest_of(SECRET), ["all:*"])))
     before = store.generation
-    tokens_file(tmp_path, entry_text("b", OTHER, ["read:*"]))
+    tokens_file(tmp_path, entry_text("b", digest_of(OTHER), ["read:*"]))
     store.refresh()
     assert store.identify(SECRET) is None
     assert store.identify(OTHER) is not None
@@ -77,7 +72,7 @@ def test_a_changed_file_counts_from_the_next_look(tmp_path: Path, logs: Any) -> 
 
 
 def test_an_unchanged_file_is_not_read_again(tmp_path: Path, logs: Any) -> None:
-    store = TokenStore(tokens_file(tmp_path, entry_text("a", SECRET, ["all:*"])))
+    store = TokenStore(tokens_file(tmp_path, entry_text("a", digest_of(SECRET), ["all:*"])))
     before = store.generation
     store.refresh()
     assert store.generation == before
@@ -87,7 +82,7 @@ def test_an_unchanged_file_is_not_read_again(tmp_path: Path, logs: Any) -> None:
 def test_a_broken_or_missing_file_keeps_the_old_tokens_and_is_logged_once(
     tmp_path: Path, logs: Any, broken: str | None
 ) -> None:
-    file = tokens_file(tmp_path, entry_text("a", SECRET, ["all:*"]))
+    file = tokens_file(tmp_path, entry_text("a", digest_of(SECRET), ["all:*"]))
     store = TokenStore(file)
     if broken is None:
         file.unlink()
@@ -103,7 +98,7 @@ def test_a_broken_or_missing_file_keeps_the_old_tokens_and_is_logged_once(
 def test_a_file_that_others_may_read_is_warned_of(
     tmp_path: Path, logs: Any, mode: int, warnings: int
 ) -> None:
-    TokenStore(tokens_file(tmp_path, entry_text("a", SECRET, ["all:*"]), mode=mode))
+    TokenStore(tokens_file(tmp_path, entry_text("a", digest_of(SECRET), ["all:*"]), mode=mode))
     assert len([line for line in logs if line["log_level"] == "warning"]) == warnings
 
 
@@ -133,7 +128,7 @@ def test_a_file_that_cannot_be_used_is_refused_with_the_reason(
 
 
 def test_two_entries_cannot_have_one_secret(tmp_path: Path) -> None:
-    entries = [entry_text(name, SECRET, ["all:*"]) for name in ("a", "b")]
+    entries = [entry_text(name, digest_of(SECRET), ["all:*"]) for name in ("a", "b")]
     with pytest.raises(TokensError, match="token 2"):
         TokenStore(tokens_file(tmp_path, *entries))
 

@@ -64,13 +64,13 @@ def test_every_setting_can_be_given_as_flag_variable_and_key(tmp_path, option):
     samples |= {"log_level": "debug", "log_format": "json", "node_id": "n9", "data_dir": "d"}
     samples |= {"peer": "[::1]:8", "peer_advertise": "h:1", "join": "h:1,h:2"}
     samples |= {"initial_cluster": "a=h:1,b=h:2"}
-    samples |= dict.fromkeys(("peer_cert", "peer_key", "peer_ca"), "f")
+    together = (("peer_cert", "peer_key", "peer_ca"), ("tls_cert", "tls_key", "tls_ca"))
+    samples |= {name: "f" for names in together for name in names} | {"tokens": "f"}
     raw = samples.get(option.name, "2048")
     toml = raw if raw.isdigit() or raw == "true" else f'"{raw}"'
-    others = {}
-    if option.name.startswith("peer_") and option.name != "peer_advertise":
-        # These three stand together only.
-        others = {n: "f" for n in ("peer_cert", "peer_key", "peer_ca") if n != option.name}
+    others = {
+        n: "f" for names in together if option.name in names for n in names if n != option.name
+    }
     (tmp_path / "raftq.toml").write_text(f"{option.key} = {toml}\n")
     from_file = loaded(tmp_path, **others)
     from_variable = loaded(tmp_path / "empty", env={option.variable: raw}, **others)
@@ -163,6 +163,35 @@ def test_other_machines_are_let_in_only_on_request(tmp_path, host):
     address = f"{host}:7677"
     assert refusal(tmp_path, http=address).startswith(f"--http: {address} can be reached")
     assert loaded(tmp_path, http=address, insecure=True).settings.http.port == 7677
+
+
+@pytest.mark.parametrize("port", ["http", "text"])
+@pytest.mark.parametrize(
+    ("given", "lacking"),
+    [
+        ({}, "--tls-cert and --tls-key and --tokens"),
+        ({"tls_cert": "c", "tls_key": "k"}, "--tokens"),
+        ({"tls_cert": "c", "tls_key": "k", "tls_ca": "a"}, "--tokens"),
+        ({"tokens": "t"}, "--tls-cert and --tls-key"),
+    ],
+)
+def test_other_machines_are_let_in_with_both_tls_and_tokens_only(tmp_path, port, given, lacking):
+    address = {port: "192.0.2.1:1"}
+    assert f"give {lacking}, or say --insecure" in refusal(tmp_path, **address, **given)
+    both = {"tls_cert": "c", "tls_key": "k", "tokens": "t"}
+    assert loaded(tmp_path, **address, **both).settings.tokens == "t"
+
+
+@pytest.mark.parametrize(
+    "given", [{"tls_cert": "c"}, {"tls_key": "k"}, {"tls_ca": "a"}, {"tls_ca": "a", "tls_key": "k"}]
+)
+def test_files_of_tls_stand_together_only(tmp_path, given):
+    assert "--tls-cert and --tls-key" in refusal(tmp_path, **given)
+
+
+@pytest.mark.parametrize("name", ["RAFTQ_TOKEN", "RAFTQ_CA", "RAFTQ_TOKEN_FILE"])
+def test_variables_of_clients_are_no_misspelt_settings(tmp_path, name):
+    assert loaded(tmp_path, env={name: "x"}).warnings == ()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "[::1]", "localhost"])

@@ -11,6 +11,7 @@ from tests.support.http_node import ANSWER_S, Peer, request, serving
 from raftq_cluster.observability.metrics import Metrics
 from raftq_cluster.servers.http.limits import CONNECTIONS_REFUSED_MAX, Patience
 from raftq_cluster.servers.http.server import HttpServer
+from raftq_cluster.service.doors import Doors
 from raftq_cluster.service.limits import Limits
 
 IMPATIENT = Patience(head_s=0.05, body_s=0.05, idle_s=0.05, linger_s=0.05, sweep_s=0.01)
@@ -276,7 +277,7 @@ async def test_a_stopped_server_takes_no_connection() -> None:
 async def test_a_port_that_is_taken_is_an_error_of_the_start() -> None:
     async with serving() as node:
         host, port = node.server.address
-        second = HttpServer(node.service, host, port, node_id="n2", metrics=Metrics("0"))
+        second = HttpServer(Doors(node.service), host, port, node_id="n2", metrics=Metrics("0"))
         with pytest.raises(OSError, match="address already in use"):
             await second.start()
         await second.stop(drain_s=0)

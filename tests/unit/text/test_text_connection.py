@@ -29,6 +29,7 @@ from raftq_cluster.servers.text.limits import (
     WRITE_HIGH_BYTES,
     Patience,
 )
+from raftq_cluster.service.doors import Doors
 from raftq_cluster.service.facade import Service
 
 PATIENCE = Patience(unread_s=30, linger_s=2)
@@ -59,7 +60,7 @@ class Room(NamedTuple):
     guard: Guard
 
     def connect(self) -> tuple[Connection, FakeTransport]:
-        connection = Connection(self.service, self.guard, "auto")
+        connection = Connection(Doors(self.service), self.guard, "auto")
         return connection, FakeTransport(connection)
 
 

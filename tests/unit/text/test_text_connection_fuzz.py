@@ -13,6 +13,7 @@ from raftq.wire.text import CONNECTION_RID, FramingError, Reply, ReplyParser
 from raftq_cluster.servers.text.connection import Connection
 from raftq_cluster.servers.text.guard import Guard
 from raftq_cluster.servers.text.limits import Patience
+from raftq_cluster.service.doors import Doors
 from raftq_cluster.service.facade import Service
 from raftq_cluster.service.limits import Limits
 
@@ -59,7 +60,7 @@ async def serve(pieces: list[bytes]) -> None:
     service = Service(HeldBackend(ManualClock()), LIMITS)
     await service.start()
     guard = Guard(10, Patience())
-    connection, other = (Connection(service, guard, "line_end") for _ in range(2))
+    connection, other = (Connection(Doors(service), guard, "line_end") for _ in range(2))
     transport, its_transport = FakeTransport(connection), FakeTransport(other)
     for piece in pieces:
         connection.data_received(piece)

@@ -10,6 +10,7 @@ from tests.support.text_node import ANSWER_S, Node, serving, until
 from raftq_cluster.core.queries import Queues
 from raftq_cluster.servers.text.limits import Patience
 from raftq_cluster.servers.text.server import TextServer
+from raftq_cluster.service.doors import Doors
 from raftq_cluster.service.limits import Limits
 
 Scene = Callable[[], Awaitable[None]]
@@ -162,7 +163,7 @@ def test_a_peer_that_stays_after_its_last_words_is_cut_off(loop: Loop) -> None:
 async def test_a_taken_port_is_an_os_error() -> None:
     async with serving() as node:
         with pytest.raises(OSError, match="address already in use"):
-            await TextServer(node.service, *node.server.address).start()
+            await TextServer(Doors(node.service), *node.server.address).start()
 
 
 @pytest.mark.asyncio

@@ -17,6 +17,7 @@ from raftq_cluster.service.refusals import Refusal
 
 SERVER: Final = "raftq"  # without versions: those are for the cluster's operators
 _RETRY_LATER: Final = frozenset((429, 503))
+CHALLENGE: Final = 'Bearer realm="raftq"'  # how to say who asks: RFC 6750
 _ACCEPTED: Final = ", ".join(MEDIA_TYPES.values())
 
 
@@ -90,7 +91,9 @@ class Answers:
 
 
 def retry_headers(problem: Problem) -> dict[str, str]:
-    """Give the headers that tell a caller what to do next: Retry-After (seconds), Accept."""
+    """Give the headers that tell a caller what to do next: Retry-After (seconds), Accept, a challenge."""
+    if problem.status == 401:
+        return {"WWW-Authenticate": CHALLENGE}
     if problem.status == 415:
         return {"Accept": _ACCEPTED}
     if problem.status not in _RETRY_LATER or not isinstance(problem.retry_after_ms, int):

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 from aiohttp import web
 
 from raftq_cluster.servers.http import taskq
+from raftq_cluster.servers.http.admission import entrance_of, is_admitted
 from raftq_cluster.servers.http.connection import Connection
 from raftq_cluster.servers.http.context import Context
 from raftq_cluster.servers.http.pages import PAGES
@@ -81,6 +82,7 @@ def _body_handler(context: Context, route: VerbRoute) -> Handler:
     has_key = KEY_FIELD in document_fields(verb.request)
 
     async def handle(request: web.Request) -> web.Response:
+        entrance = entrance_of(context, request)
         fmt = require_format(request)
         answer_fmt = require_answer_format(request, fmt)
         document = read_document(await context.bodies.read(request), verb.request, fmt)
@@ -88,7 +90,7 @@ def _body_handler(context: Context, route: VerbRoute) -> Handler:
             take_key_header(request, document)
         # Values stand in modify's request, or in the answers of others, never in both.
         values_fmt = fmt if verb.name == "modify" else answer_fmt
-        index, reply = await call(context.service, verb, document, values_fmt)
+        index, reply = await call(entrance, verb, document, values_fmt)
         return context.answers.document(index, reply, answer_fmt)
 
     return handle
@@ -101,11 +103,12 @@ def _query_handler(context: Context, route: VerbRoute) -> Handler:
     places = {name: template.index(f"{{{name}}}") for name in route.path_fields}
 
     async def handle(request: web.Request) -> web.Response:
+        entrance = entrance_of(context, request)
         fmt = require_answer_format(request, "json")
         segments = path_segments(request) if places else []
         fixed = {name: segments[place] for name, place in places.items()}
         document = read_query(request.rel_url.raw_query_string, verb.request, fields, fixed)
-        index, reply = await call(context.service, verb, document, fmt)
+        index, reply = await call(entrance, verb, document, fmt)
         return context.answers.document(index, reply, fmt)
 
     return handle
@@ -142,9 +145,9 @@ async def _no_such_address(request: web.Request) -> web.Response:
 
 def _expect(context: Context) -> Callable[[web.Request], Awaitable[web.StreamResponse | None]]:
     async def answer(request: web.Request) -> web.StreamResponse | None:
-        """Ask for the body, unless it is refused for its length anyway."""
+        """Ask for the body, unless it is refused for its length or its sender anyway."""
         wanted = request.headers.get("Expect", "").lower() == "100-continue"
-        if wanted and context.bodies.would_take(request):
+        if wanted and context.bodies.would_take(request) and is_admitted(context, request):
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0  # the answer itself has not begun
         return None

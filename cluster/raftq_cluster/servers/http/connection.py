@@ -136,6 +136,9 @@ class Connection(web.RequestHandler):
             transport.abort()
             return
         transport.write(self._guard.answers.last_words(self._refusal()))
+        if not transport.can_write_eof():  # TLS knows no half of an end
+            transport.close()
+            return
         try:
             transport.write_eof()
         except OSError:  # the peer has hung up, and the loop does not know it yet

@@ -6,6 +6,7 @@ from raftq_cluster.observability.metrics import Metrics
 from raftq_cluster.servers.http.answers import Answers
 from raftq_cluster.servers.http.connection import Guard
 from raftq_cluster.servers.http.reading import BodyReader
+from raftq_cluster.service.doors import Doors
 from raftq_cluster.service.facade import Service
 
 
@@ -14,6 +15,7 @@ class Context:
     """The parts of one HTTP server."""
 
     service: Service
+    doors: Doors
     answers: Answers
     bodies: BodyReader
     guard: Guard

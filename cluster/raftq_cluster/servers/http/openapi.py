@@ -26,6 +26,8 @@ from raftq_cluster.service.verbs import VERBS
 Json: TypeAlias = dict[str, Any]
 
 API_VERSION: Final = "1.0"
+_TOKEN: Final = "token"  # noqa: S105 - a name in the document
+_SECURITY: Final[list[Json]] = [{_TOKEN: []}, {}]  # a node without a tokens file wants none
 _REF: Final = "#/components/schemas/{name}"
 _BASE64: Final = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 # No space, no control character. Unicode's other unprintable ones are refused too, but readers of
@@ -48,7 +50,8 @@ _PARTS: Final = ("inserts", "changes", "deletes", "depends")  # of which a modif
 _DESCRIPTION: Final = """
 A task queue that keeps its promises on machines that fail. **claim** and **modify** are atomic log
 entries agreed by Raft; any node answers. Times are milliseconds since the epoch. Bodies and answers are
-JSON or MessagePack; errors are RFC 9457 problem documents with a stable `code`.
+JSON or MessagePack; errors are RFC 9457 problem documents with a stable `code`. A node with a tokens file wants
+`Authorization: Bearer TOKEN` with everything but the probes and this document.
 """
 
 
@@ -73,7 +76,18 @@ def openapi_document() -> Json:
             {"name": "operations", "description": "Probes, metrics, this document."},
         ],
         "paths": paths,
-        "components": {"schemas": _schemas(), "responses": _responses(), "headers": _headers()},
+        "components": {
+            "schemas": _schemas(),
+            "responses": _responses(),
+            "headers": _headers(),
+            "securitySchemes": {
+                _TOKEN: {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A token of the node's tokens file, where it has one.",
+                }
+            },
+        },
     }
 
 
@@ -85,6 +99,7 @@ def _verb(route: VerbRoute) -> Json:
         "tags": ["tasks"],
         "summary": route.summary,
         "description": _prose(verb.request.__doc__ or ""),
+        "security": _SECURITY,
     }
     if route.source == "body":
         if KEY_FIELD in document_fields(verb.request):
@@ -115,6 +130,8 @@ def _page(route: PageRoute) -> Json:
             **_problems(route.refuses),
         },
     }
+    if route.needs_token:
+        operation["security"] = _SECURITY
     if route.parameters:
         operation["parameters"] = [
             {"name": name, "in": "query", "description": text, "schema": {"type": "string"}}

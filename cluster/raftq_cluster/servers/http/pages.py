@@ -12,8 +12,10 @@ from msgspec import json
 
 from raftq_cluster.core.queries import Queues, Time
 from raftq_cluster.observability.metrics import Reading
+from raftq_cluster.servers.http.admission import entrance_of
 from raftq_cluster.servers.http.context import Context
 from raftq_cluster.servers.http.openapi import openapi_document
+from raftq_cluster.service.doors import require_overview
 from raftq_cluster.service.refusals import Refusal
 
 QUEUES_READ_MAX: Final = 2_000  # by a scrape: their statistics take about 10 ms to gather
@@ -41,8 +43,9 @@ async def readyz(context: Context, request: web.Request, given: frozenset[str]) 
 
 
 async def metrics(context: Context, request: web.Request, given: frozenset[str]) -> web.Response:
-    """Write the metrics; queues as this node knows them, so that a scrape needs no leader."""
+    """Write the metrics, for who may see the whole node; queues as this node knows them, so that a scrape needs no leader."""
     del given
+    require_overview(entrance_of(context, request))
     service = context.service
     queues = await service.read(Queues((), (), QUEUES_READ_MAX), stale=True)
     now_ms = await service.read(Time(), stale=True)

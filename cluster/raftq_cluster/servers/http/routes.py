@@ -8,7 +8,15 @@ own.
 from dataclasses import dataclass
 from typing import Final, Literal
 
-_READING: Final = ("bad_request", "invalid", "not_acceptable", "too_large")
+# Where nobody is asked for a token, the first two never come.
+_READING: Final = (
+    "unauthenticated",
+    "forbidden",
+    "bad_request",
+    "invalid",
+    "not_acceptable",
+    "too_large",
+)
 _BODY: Final = (*_READING, "unsupported_media_type", "request_timeout", "too_busy")
 _WRITING: Final = (*_BODY, "idempotency_key_reused", "unavailable", "outcome_unknown")
 
@@ -36,6 +44,7 @@ class PageRoute:
     path: str
     page: str
     parameters: tuple[tuple[str, str], ...] = ()  # name and description
+    needs_token: bool = False  # where tokens are asked for at all
     media_types: tuple[str, ...]
     refuses: tuple[str, ...] = ("bad_request", "invalid")
     summary: str
@@ -193,7 +202,9 @@ PAGE_ROUTES: Final = (
     PageRoute(
         path="/metrics",
         page="metrics",
+        needs_token=True,
         media_types=("text/plain", "application/openmetrics-text"),
+        refuses=("bad_request", "invalid", "unauthenticated", "forbidden"),
         summary="Metrics for Prometheus",
     ),
     PageRoute(

@@ -5,19 +5,23 @@ it through ``start``, ``stop`` and ``address`` alone.
 """
 
 import asyncio
+from collections.abc import Callable
+from ssl import SSLContext
 from typing import Final
 
 from aiohttp import web
 
 from raftq_cluster.observability.metrics import Metrics
+from raftq_cluster.servers.greeting import Greeting
 from raftq_cluster.servers.http.answers import Answers
 from raftq_cluster.servers.http.application import make_application
 from raftq_cluster.servers.http.connection import Connection, Guard
 from raftq_cluster.servers.http.context import Context
 from raftq_cluster.servers.http.limits import Patience
 from raftq_cluster.servers.http.reading import BodyReader
-from raftq_cluster.servers.listening import listen
-from raftq_cluster.service.facade import Service
+from raftq_cluster.servers.listening import Listener, address_of, listen
+from raftq_cluster.service.doors import Doors
+from raftq_cluster.service.refusals import Refusal
 
 CUT_OFF_S: Final = 0.1  # for handlers to notice that the drain is over
 
@@ -26,33 +30,37 @@ class HttpServer:
     """Serves one node's service over HTTP.
 
     Args:
-        service: started, and outliving this server.
+        doors: to a service that is started, and outlives this server.
         host: address to listen on.
         port: 0 lets the system choose; see ``address``.
         node_id: said in every answer.
         metrics: counts requests, and is shown at ``/metrics``.
+        tls: gives the context of a new connection; None: connections are not encrypted.
         patience: how long to wait for peers.
     """
 
     def __init__(
         self,
-        service: Service,
+        doors: Doors,
         host: str,
         port: int,
         *,
         node_id: str,
         metrics: Metrics,
+        tls: Callable[[], SSLContext] | None = None,
         patience: Patience | None = None,
     ) -> None:
-        self._service = service
+        service = self._service = doors.service
         self._host = host
         self._port = port
+        self._tls = tls
         self._patience = patience or Patience()
-        answers = Answers(node_id, lambda: service.status().index)
+        self._answers = answers = Answers(node_id, lambda: service.status().index)
         limits = service.limits
         self._guard = Guard(limits.connections_max, self._patience, answers)
         context = Context(
             service=service,
+            doors=doors,
             answers=answers,
             bodies=BodyReader(limits.body_bytes_max, self._patience.body_s),
             guard=self._guard,
@@ -62,15 +70,14 @@ class HttpServer:
         self._runner = web.AppRunner(
             make_application(context), handler_cancellation=True, shutdown_timeout=CUT_OFF_S
         )
-        self._listening: asyncio.Server | None = None
+        self._listening: Listener | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
 
     @property
     def address(self) -> tuple[str, int]:
         """The host and port that the server listens on, once started."""
         assert self._listening is not None
-        host, port = self._listening.sockets[0].getsockname()[:2]
-        return host, port
+        return address_of(self._listening)
 
     @property
     def connections(self) -> int:
@@ -89,7 +96,10 @@ class HttpServer:
         assert manager is not None
         try:
             self._listening = await listen(
-                lambda: Connection(self._guard, manager, loop=loop), self._host, self._port
+                lambda: Connection(self._guard, manager, loop=loop),
+                self._host,
+                self._port,
+                self._tls and Greeting(self._tls, self._plainly),
             )
         except OSError:
             await self._runner.cleanup()
@@ -116,6 +126,9 @@ class HttpServer:
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
         await self._runner.cleanup()
+
+    def _plainly(self) -> bytes:
+        return self._answers.last_words(Refusal("bad_request", "this port speaks TLS: https://"))
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()

@@ -16,9 +16,12 @@ from aiohttp import web
 
 from raftq_cluster.core.operations import ACK, Operation
 from raftq_cluster.core.outcomes import Claimed, Modified, Outcome, Settled
+from raftq_cluster.servers.http.admission import entrance_of
+from raftq_cluster.servers.http.answers import CHALLENGE
 from raftq_cluster.servers.http.context import Context
 from raftq_cluster.servers.http.reading import path_segments
 from raftq_cluster.service import taskq
+from raftq_cluster.service.entrance import Entrance
 from raftq_cluster.service.refusals import Refusal
 from raftq_cluster.service.rendering import checked
 
@@ -33,17 +36,19 @@ TaskqHandler: TypeAlias = Callable[[Context, web.Request], Awaitable[web.Respons
 
 async def enqueue(context: Context, request: web.Request) -> web.Response:
     """``POST /apps/taskq/{queue}/tasks``: the body is the task, whatever it is."""
+    entrance = entrance_of(context, request)
     queue = path_segments(request)[2]
     body = await context.bodies.read(request)
-    index, outcome = await _run(context, taskq.enq(context.service, queue, body))
+    index, outcome = await _run(entrance, taskq.enq(entrance, queue, body))
     (row,) = checked(outcome, index, Modified).inserted
     return _text(context, f"task {row.serial} enqueued\n", index)
 
 
 async def dequeue(context: Context, request: web.Request) -> web.Response:
     """``POST /apps/taskq/{queue}/tasks/deque`` (sic)."""
+    entrance = entrance_of(context, request)
     queue = path_segments(request)[2]
-    index, outcome = await _run(context, taskq.deq(queue))
+    index, outcome = await _run(entrance, taskq.deq(queue))
     rows = checked(outcome, index, Claimed).tasks
     if not rows:
         return _failure(context, 500, taskq.NO_TASK, index)
@@ -54,11 +59,12 @@ async def dequeue(context: Context, request: web.Request) -> web.Response:
 
 async def acknowledge(context: Context, request: web.Request) -> web.Response:
     """``DELETE /apps/taskq/{queue}/tasks/{id}``."""
+    entrance = entrance_of(context, request)
     _, _, queue, _, digits = path_segments(request)
     serial = int(digits)
     if serial > SERIAL_MAX:
         return _failure(context, 400, f"invalid task id: {digits}: value out of range")
-    index, outcome = await _run(context, taskq.settle(ACK, queue, serial))
+    index, outcome = await _run(entrance, taskq.settle(ACK, queue, serial))
     try:
         checked(outcome, index, Settled)
     except Refusal as refusal:
@@ -113,8 +119,8 @@ def _clean(path: str) -> str:
     return clean + "/" if path.endswith("/") and clean != "/" else clean
 
 
-async def _run(context: Context, operation: Operation) -> tuple[int, Outcome]:
-    index, (outcome,) = await context.service.run([operation])
+async def _run(entrance: Entrance, operation: Operation) -> tuple[int, Outcome]:
+    index, (outcome,) = await entrance.run([operation])
     return index, outcome
 
 
@@ -123,6 +129,7 @@ def _text(context: Context, text: str, index: int) -> web.Response:
 
 
 def _failure(context: Context, status: int, message: str, index: int | None = None) -> web.Response:
+    headers = {**_FAILED, "WWW-Authenticate": CHALLENGE} if status == 401 else _FAILED
     return context.answers.raw(
-        f"{message}\n".encode(), _TEXT, status=status, index=index, headers=_FAILED
+        f"{message}\n".encode(), _TEXT, status=status, index=index, headers=headers
     )

@@ -5,7 +5,7 @@ outcome, or a wait, or a query, or at once into a reply. Knows the service's ver
 know sockets, order or flow. Source: ``docs/text-protocol.md``.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
@@ -19,7 +19,7 @@ from raftq_cluster.servers.text.limits import REPLIES_AT_ONCE
 from raftq_cluster.servers.text.parser import BROKEN, TOO_LARGE, Request
 from raftq_cluster.servers.text.replies import AckEnding, Renderer
 from raftq_cluster.service import taskq, verbs
-from raftq_cluster.service.facade import Service
+from raftq_cluster.service.entrance import Entrance
 from raftq_cluster.service.names import check_queue
 from raftq_cluster.service.refusals import Refusal, over_limit
 from raftq_cluster.service.verbs import VERBS, QueryVerb
@@ -68,17 +68,27 @@ class Query(NamedTuple):
     refused: Callable[[Refusal], bytes]
 
 
+class _Introduction(Exception):  # noqa: N818 - it ends a batch, and nothing is wrong
+    """What follows is asked by somebody else: by whom a token stands for."""
+
+    def __init__(self, rid: bytes, secret: str) -> None:
+        super().__init__()
+        self.rid = rid
+        self.secret = secret
+
+
 class Batch:
     """What the requests of one batch ask for.
 
     Args:
-        service: whose limits and verbs count.
+        service: of whoever asks, with the limits and verbs that count.
         ending: of ``acked`` replies, looked at when they are written.
     """
 
     __slots__ = (
         "answerings",
         "ending",
+        "introduction",
         "last_words",
         "operations",
         "queries",
@@ -87,7 +97,7 @@ class Batch:
         "waits",
     )
 
-    def __init__(self, service: Service, ending: AckEnding) -> None:
+    def __init__(self, service: Entrance, ending: AckEnding) -> None:
         self.service = service
         self.ending = ending
         self.operations: list[Operation] = []
@@ -95,10 +105,14 @@ class Batch:
         self.replies: list[bytes] = []  # those that need nothing of the service
         self.waits: list[Wait] = []
         self.queries: list[Query] = []
+        self.introduction: tuple[bytes, str] | None = None  # rid and secret of an auth: see ``add``
         self.last_words = b""  # nothing can be read after this batch; say so when all is answered
 
-    def add(self, requests: Sequence[Request]) -> None:
-        """Take requests in. Raises nothing for what a request says."""
+    def add(self, requests: Iterable[Request]) -> None:
+        """Take requests in, up to an ``auth``: what is behind it belongs to another batch.
+
+        Raises nothing for what a request says.
+        """
         handlers = HANDLERS
         for verb, rid, name, rest in requests:
             try:
@@ -108,6 +122,9 @@ class Batch:
                     self.replies.append(replies.fail(rid, sniff(rest), refusal))
                 else:
                     self.replies.append(replies.error(rid, refusal))
+            except _Introduction as given:
+                self.introduction = given.rid, given.secret
+                return
 
     def render(self, index: int, outcomes: Sequence[Outcome]) -> Iterator[list[bytes]]:
         """Write the replies to this batch's operations, in their order, a few at a time."""
@@ -180,7 +197,7 @@ def _stats(batch: Batch, rid: bytes, name: bytes, rest: bytes) -> None:
     batch.queries.append(Query(rid, run, "json", partial(replies.error, rid)))
 
 
-async def _queue_stats(service: Service, queue: str) -> tuple[int, Reply]:
+async def _queue_stats(service: Entrance, queue: str) -> tuple[int, Reply]:
     document = QueuesRequest(exact=[queue], limit=1)
     index, reply = await verbs.call(service, VERBS["queues"], document, "json")
     found = cast(QueuesReply, reply).queues
@@ -195,8 +212,8 @@ def _ping(batch: Batch, rid: bytes, name: bytes, rest: bytes) -> None:
 
 
 def _auth(batch: Batch, rid: bytes, name: bytes, rest: bytes) -> None:
-    del batch, rid, name, rest
-    raise Refusal("unauthenticated", "this node has no tokens configured; nobody has to say who")
+    del batch, rest
+    raise _Introduction(rid, name.decode(errors="replace"))
 
 
 def _help(batch: Batch, rid: bytes, name: bytes, rest: bytes) -> None:

@@ -31,7 +31,7 @@ from raftq_cluster.servers.text.limits import (
     WRITE_HIGH_BYTES,
 )
 from raftq_cluster.servers.text.parser import NO_RID, Request, RequestParser
-from raftq_cluster.service.facade import Service
+from raftq_cluster.service.doors import Doors
 from raftq_cluster.service.refusals import Refusal, over_limit
 
 AckedEnds: TypeAlias = Literal["auto", "line_end", "space"]
@@ -52,16 +52,16 @@ class Connection(asyncio.Protocol):
     """The server's side of one connection.
 
     Args:
-        service: does the work.
+        doors: to the service that does the work.
         guard: of all connections of this server.
         acked_ends: see :data:`AckedEnds`.
     """
 
-    def __init__(self, service: Service, guard: Guard, acked_ends: AckedEnds) -> None:
-        self._service = service
+    def __init__(self, doors: Doors, guard: Guard, acked_ends: AckedEnds) -> None:
         self._guard = guard
-        self._exchange = Exchange(service, self._send)
-        self._parser = RequestParser(service.limits.body_bytes_max)
+        self._exchange = Exchange(doors, self._send)
+        self._parser = RequestParser(doors.service.limits.body_bytes_max)
+        self._is_known = self._exchange.is_known  # as the guard was told
         self._watches_for_nul = acked_ends == "auto"
         if acked_ends == "space":
             self._exchange.ack_ending.text = replies.SPACE
@@ -78,7 +78,9 @@ class Connection(asyncio.Protocol):
         self._is_writable = True
         self._peer_ended = False
         self._unread_bytes = 0  # at the last sweep
+        self._counted_bytes = 0  # of a request on its way, as the guard was told
         self._deadline_s = 0.0
+        self._introduce_by_s = 0.0
 
     # --- asyncio.Protocol ---------------------------------------------------------------------
 
@@ -88,7 +90,8 @@ class Connection(asyncio.Protocol):
         self._stand = _Stand.OPEN
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         _keep_alive(self._transport)
-        if self._guard.admit(self):
+        if self._guard.admit(self, is_known=self._is_known):
+            self._introduce_by_s = self._loop.time() + self._guard.patience.stranger_s
             return
         self._stand = _Stand.ENDING
         if not self._guard.may_explain:
@@ -104,7 +107,7 @@ class Connection(asyncio.Protocol):
         self._exchange.abandon()
         self._pending.clear()
         self._outbox.clear()
-        self._guard.receive(-self._parser.held_bytes)
+        self._guard.receive(-self._counted_bytes, is_known=self._is_known)
         self._guard.dismiss(self)
 
     def data_received(self, data: bytes) -> None:
@@ -114,12 +117,11 @@ class Connection(asyncio.Protocol):
         held_bytes = self._parser.held_bytes
         requests = self._parser.feed(data)
         received_bytes = self._parser.held_bytes - held_bytes
-        has_room = received_bytes == 0 or self._guard.receive(received_bytes)
         if self._watches_for_nul and self._parser.sends_nul_after_ack:
             self._exchange.ack_ending.text = replies.SPACE
         if requests:
             self._take(requests, len(data) - received_bytes)
-        if not has_room and self._parser.held_bytes:
+        if not self._count_held() and self._parser.held_bytes:
             self._end_with(replies.error(NO_RID, _receiving_too_much()))
         self._proceed()
 
@@ -135,7 +137,7 @@ class Connection(asyncio.Protocol):
         self._stand = _Stand.ENDING
         self._exchange.end_waits()
         self._proceed()
-        return True
+        return self._transport.can_write_eof()  # else it is over: TLS knows no half of an end
 
     def pause_writing(self) -> None:
         """Begin nothing more: the peer does not read."""
@@ -153,8 +155,12 @@ class Connection(asyncio.Protocol):
     # --- guarded ------------------------------------------------------------------------------
 
     def sweep(self, now_s: float) -> None:
-        """Cut off a peer that takes no replies, or does not hang up."""
+        """Cut off a peer that takes no replies, does not hang up, or does not say who it is."""
         unread_bytes = self._transport.get_write_buffer_size()
+        if not self._is_known and self._stand is _Stand.OPEN and now_s >= self._introduce_by_s:
+            self._end_with(replies.error(NO_RID, self._unknown()))
+            self._proceed()
+            return
         if unread_bytes and (not self._unread_bytes or unread_bytes < self._unread_bytes):
             self._deadline_s = now_s + self._guard.patience.unread_s
         elif self._unread_bytes and not unread_bytes:
@@ -186,9 +192,25 @@ class Connection(asyncio.Protocol):
         self._is_corked = True
         last_words = self._exchange.begin(requests, size_bytes)
         self._is_corked = False
+        if self._exchange.is_known is not self._is_known:
+            self._introduce()
         self._flush()
         if last_words:
             self._end_with(last_words)
+
+    def _count_held(self) -> bool:
+        """Tell the guard what is held of a request on its way; False: that is too much."""
+        added_bytes = self._parser.held_bytes - self._counted_bytes
+        self._counted_bytes += added_bytes
+        return added_bytes == 0 or self._guard.receive(added_bytes, is_known=self._is_known)
+
+    def _introduce(self) -> None:
+        """Tell the guard that it is known now who asks, or not any more."""
+        self._guard.receive(-self._counted_bytes, is_known=self._is_known)
+        self._is_known = not self._is_known
+        self._guard.receive(self._counted_bytes, is_known=self._is_known)
+        self._guard.introduce(self, is_known=self._is_known)
+        self._introduce_by_s = self._loop.time() + self._guard.patience.stranger_s
 
     def _begin_pending(self) -> None:
         self._is_scheduled = False
@@ -246,7 +268,7 @@ class Connection(asyncio.Protocol):
         self._deadline_s = self._loop.time() + self._guard.patience.linger_s
         if self._last_words:
             self._write(self._last_words)
-        if self._peer_ended:
+        if self._peer_ended or not self._transport.can_write_eof():
             self._transport.close()
         elif not self._transport.is_closing():
             try:
@@ -290,6 +312,10 @@ class Connection(asyncio.Protocol):
         # uvloop raises where asyncio only logs.
         if text and not self._transport.is_closing():
             self._transport.write(text)
+
+    def _unknown(self) -> Refusal:
+        what = f"no token was given within {self._guard.patience.stranger_s:g} s"
+        return Refusal("unauthenticated", what)
 
     def _why_refused(self) -> Refusal:
         if self._guard.is_draining:

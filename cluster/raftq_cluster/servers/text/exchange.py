@@ -20,7 +20,7 @@ from raftq_cluster.servers.text.batch import Answering, Batch, Query, Wait
 from raftq_cluster.servers.text.limits import QUERIES_AT_ONCE
 from raftq_cluster.servers.text.parser import Request
 from raftq_cluster.servers.text.replies import AckEnding
-from raftq_cluster.service.facade import Service
+from raftq_cluster.service.doors import Doors, Pass
 from raftq_cluster.service.refusals import Refusal
 
 _NOTHING: Final = Claimed(())
@@ -32,22 +32,29 @@ class Exchange:
     """The requests of one connection, from their begin to their replies.
 
     Args:
-        service: does the work.
+        doors: to the service that does the work.
         send: takes replies, a few at a time, in order, and pulls them when the peer can take them.
             May be called before ``begin`` returns.
     """
 
-    def __init__(self, service: Service, send: Callable[[Iterator[list[bytes]]], None]) -> None:
+    def __init__(self, doors: Doors, send: Callable[[Iterator[list[bytes]]], None]) -> None:
         self.ack_ending = AckEnding()
         self.in_flight = 0
         self.in_flight_bytes = 0
         self.is_held = False  # the peer does not read: begin no queries
-        self._service = service
+        self._doors = doors
+        self._entrance = doors.unnamed
+        self._pass: Pass | None = None  # by which the entrance was opened, where that needs one
         self._send = send
         self._waits: set[_Waiting] = set()
         self._asked: deque[Query] = deque()
         self._asking: set[asyncio.Task[bytes]] = set()
         self._is_abandoned = False
+
+    @property
+    def is_known(self) -> bool:
+        """Who asks has said who it is, or nobody has to."""
+        return self._pass is not None or self._doors.are_open
 
     @property
     def is_idle(self) -> bool:
@@ -64,21 +71,46 @@ class Exchange:
         Returns:
             The last words to this peer if no more requests can be read from it, else nothing.
         """
-        batch = Batch(self._service, self.ack_ending)
-        batch.add(requests)
+        if self._pass is not None and self._pass.generation != self._doors.generation:
+            self._use(self._doors.renew(self._pass))
+        pending = iter(requests)
+        while True:
+            batch = Batch(self._entrance, self.ack_ending)
+            batch.add(pending)
+            self._begin(batch, size_bytes)
+            if batch.introduction is None:
+                return batch.last_words
+            self._introduce(*batch.introduction)
+            if batch.operations:
+                size_bytes = 0  # counted already
+
+    def _begin(self, batch: Batch, size_bytes: int) -> None:
         if batch.replies:
             self._send(iter((batch.replies,)))
         if batch.operations:
             self.in_flight += len(batch.operations)
             self.in_flight_bytes += size_bytes
-            self._service.submit(batch.operations, partial(self._told, batch, size_bytes))
+            self._entrance.submit(batch.operations, partial(self._told, batch, size_bytes))
         for wait in batch.waits:
             self._wait(wait)
         if batch.queries:
             self.in_flight += len(batch.queries)
             self._asked.extend(batch.queries)
             self.ask()
-        return batch.last_words
+
+    def _introduce(self, rid: bytes, secret: str) -> None:
+        """Let whoever asks come in by a token; with a wrong one it is nobody from now on."""
+        try:
+            self._use(self._doors.admit(secret))
+        except Refusal as refusal:
+            self._use(None)
+            self._send(iter(([replies.error(rid, refusal)],)))
+        else:
+            self._send(iter(([replies.authed(rid)],)))
+
+    def _use(self, held: Pass | None) -> None:
+        self._pass = None if self._doors.are_open else held
+        self._entrance = self._doors.unnamed if self._pass is None else self._pass.entrance
 
     def ask(self) -> None:
         """Begin queries, as many as may run at one time."""
@@ -89,7 +121,7 @@ class Exchange:
 
     def end_waits(self) -> None:
         """Answer the waiting claims: nothing was found."""
-        index = self._service.status().index
+        index = self._doors.service.status().index
         for waiting in list(self._waits):
             waiting.give_up()
             waiting.told(index, (_NOTHING,))
@@ -107,7 +139,7 @@ class Exchange:
     def _wait(self, wait: Wait) -> None:
         waiting = _Waiting(wait.answering, self._waited)
         self._waits.add(waiting)
-        waiting.give_up = self._service.claim(wait.claim, wait.wait_ms, waiting.told)
+        waiting.give_up = self._entrance.claim(wait.claim, wait.wait_ms, waiting.told)
 
     def _told(self, batch: Batch, size_bytes: int, index: int, outcomes: Sequence[Outcome]) -> None:
         self.in_flight -= len(batch.operations)

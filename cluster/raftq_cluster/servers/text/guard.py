@@ -7,7 +7,13 @@ timer of its own.
 from asyncio import Event
 from typing import Protocol
 
-from raftq_cluster.servers.text.limits import CONNECTIONS_REFUSED_MAX, RECEIVING_BYTES_MAX, Patience
+from raftq_cluster.servers.text.limits import (
+    CONNECTIONS_REFUSED_MAX,
+    RECEIVING_BYTES_MAX,
+    STRANGERS_MAX,
+    STRANGERS_RECEIVING_BYTES_MAX,
+    Patience,
+)
 
 
 class Guarded(Protocol):
@@ -42,21 +48,38 @@ class Guard:
         self.gone.set()
         self._served: set[Guarded] = set()
         self._refused: set[Guarded] = set()
+        self._strangers: dict[Guarded, None] = {}  # of those served, by age
         self._receiving_bytes = 0
+        self._strangers_receiving_bytes = 0
 
     @property
     def served(self) -> int:
         """How many connections are served now."""
         return len(self._served)
 
-    def admit(self, connection: Guarded) -> bool:
-        """Count a new connection in; False: it must be refused."""
+    def admit(self, connection: Guarded, *, is_known: bool = True) -> bool:
+        """Count a new connection in; False: it must be refused.
+
+        Those of whom it is not known who they are cannot fill the node: of too many the oldest goes.
+        """
         self.gone.clear()
         if len(self._served) >= self.connections_max or self.is_draining:
             self._refused.add(connection)
             return False
         self._served.add(connection)
+        self.introduce(connection, is_known=is_known)
         return True
+
+    def introduce(self, connection: Guarded, *, is_known: bool) -> None:
+        """Note whether it is known who is at the other end."""
+        if is_known or connection not in self._served:
+            self._strangers.pop(connection, None)
+            return
+        self._strangers[connection] = None
+        if len(self._strangers) > STRANGERS_MAX:
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            oldest.abort()
 
     @property
     def may_explain(self) -> bool:
@@ -66,12 +89,16 @@ class Guard:
     def dismiss(self, connection: Guarded) -> None:
         """Count a connection out."""
         self._served.discard(connection)
+        self._strangers.pop(connection, None)
         self._refused.discard(connection)
         if not self._served and not self._refused:
             self.gone.set()
 
-    def receive(self, added_bytes: int) -> bool:
+    def receive(self, added_bytes: int, *, is_known: bool = True) -> bool:
         """Count bytes of requests that are still on their way; False: they are too many."""
+        if not is_known:
+            self._strangers_receiving_bytes += added_bytes
+            return self._strangers_receiving_bytes <= STRANGERS_RECEIVING_BYTES_MAX
         self._receiving_bytes += added_bytes
         return self._receiving_bytes <= RECEIVING_BYTES_MAX
 

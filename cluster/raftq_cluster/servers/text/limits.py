@@ -15,6 +15,8 @@ WRITE_HIGH_BYTES: Final = (
 )  # unread replies beyond which no more are written, and nothing is begun
 REPLIES_AT_ONCE: Final = 16  # written before it is looked at whether the peer still takes them
 RECEIVING_BYTES_MAX: Final = 256 * 2**20  # of all requests that are still on their way
+STRANGERS_MAX: Final = 256  # connections that have not said who they are, where that is asked for
+STRANGERS_RECEIVING_BYTES_MAX: Final = 16 * 2**20  # of all their requests that are on their way
 CONNECTIONS_REFUSED_MAX: Final = 64  # told so at one time; those above are just closed
 
 # A peer that vanished without a word is found by the kernel: after about two minutes.
@@ -29,4 +31,5 @@ class Patience:
 
     unread_s: float = 30.0  # without progress in taking replies
     linger_s: float = 2.0  # for a peer to read the last words and hang up
+    stranger_s: float = 10.0  # for a peer to say who it is, where that is asked for
     sweep_s: float = 1.0  # between looks at the clock: how late the others may be

@@ -99,6 +99,11 @@ def answer(rid: bytes, fmt: Format, index: int, reply: Reply) -> bytes:
     return ok(rid, encode(reply, fmt))
 
 
+def authed(rid: bytes) -> bytes:
+    """Answer an ``auth``."""
+    return b"%b authed\n" % rid
+
+
 def ok(rid: bytes, body: bytes) -> bytes:
     """Answer with a body."""
     return b"%b ok %d %b\n" % (rid, len(body), body)

@@ -112,6 +112,11 @@ class PeerNetwork:
             link.abort()
         await asyncio.sleep(0)
 
+    def refresh(self, *, always: bool = False) -> None:
+        """Read the certificates again if they have changed, or in any case, for new connections."""
+        if self._contexts is not None:
+            self._contexts.refresh(always=always)
+
     @property
     def address(self) -> str:
         """Where other nodes reach this one."""

@@ -4,12 +4,15 @@ A certificate names its node in a subject alternative name ``URI:raftq:node:NAME
 ``URI:raftq:…`` at all, in its common name. (One of ``URI:raftq:client:NAME`` is no node's.) Host names are not checked: a node may move, its identity may not.
 """
 
+import logging
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from raftq_cluster.config import StartError
+
+_log: Final = logging.getLogger(__name__)
 
 _OURS: Final = "raftq:"
 _URI_PREFIX: Final = "raftq:node:"
@@ -37,16 +40,24 @@ class Contexts:
         self._seen = self._times()
         self._load()
 
-    def refresh(self) -> None:
-        """Read the files again if they have changed. A file that cannot be used changes nothing."""
+    def refresh(self, *, always: bool = False) -> None:
+        """Read the files again if they have changed, or in any case. Raises nothing; see the log.
+
+        Files that cannot be used change nothing: while two of them are being replaced, they do not fit.
+        """
         times = self._times()
-        if times != self._seen:
-            self._seen = times
+        if times == self._seen and not always:
+            return
+        self._seen = times
+        try:
             self._load()
+        except StartError as error:
+            _log.error("%s; the files that were read before still count", error)
 
     def _load(self) -> None:
         files = self._files
-        for context in (self.server, self.client):
+        # A context that loading fails for is of no use any more: try another one first.
+        for context in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self.server, self.client):
             try:
                 context.load_cert_chain(files.cert, files.key)
             except (OSError, ssl.SSLError) as error:
