@@ -116,9 +116,7 @@ def config_group() -> None:
 @click.pass_context
 def config_show(ctx: click.Context, /, **given: Any) -> None:
     """Print every setting as a line of raftq.toml, with where it came from."""
-    before: Mapping[str, Any] = ctx.obj or {}
-    merged = {name: before.get(name) if value is None else value for name, value in given.items()}
-    loaded = load_settings(merged)
+    loaded = load_settings(_merged(ctx, given))
     lines = [
         (f"{option.key} = {_toml(getattr(loaded.settings, option.name))}", option.name)
         for option in OPTIONS.values()
@@ -130,6 +128,12 @@ def config_show(ctx: click.Context, /, **given: Any) -> None:
         click.echo(f"raftqd: {warning}", err=True)
 
 
+def _merged(ctx: click.Context, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Flags after the command's word count, and those before it."""
+    before: Mapping[str, Any] = ctx.obj or {}
+    return {name: before.get(name) if value is None else value for name, value in given.items()}
+
+
 def _toml(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -137,6 +141,24 @@ def _toml(value: object) -> str:
         return str(value)
     escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
+
+
+@raftqd.command("health")
+@click.option("--live", is_flag=True, help="ask whether it answers, not whether it can serve")
+@settings_flags
+@click.pass_context
+def health(ctx: click.Context, /, *, live: bool, **given: Any) -> int:
+    """Ask the node of these settings how it is: exit code 0 if it can serve, else 1 and why.
+
+    For a health check beside the node, where its flags or variables are. It needs no token.
+    """
+    from raftq_cluster.health import LIVE, READY, ask  # noqa: PLC0415 - a node asks nobody
+
+    trouble = ask(load_settings(_merged(ctx, given)).settings, LIVE if live else READY)
+    if trouble:
+        return _refuse(trouble, EXIT_ERROR)
+    click.echo("ok")
+    return 0
 
 
 @raftqd.command("dev")

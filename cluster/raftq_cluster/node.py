@@ -111,7 +111,9 @@ class Node:
             await service.start()
             servers = await self._listen(service, opened)
             facts = self._facts(service, servers)
-            service.advertise(http=str(facts.http), text=str(facts.text))
+            service.advertise(
+                http=str(facts.http.reached(facts.peer)), text=str(facts.text.reached(facts.peer))
+            )
             looking = asyncio.create_task(self._look_after_files())
             opened.callback(looking.cancel)
             ready(facts)

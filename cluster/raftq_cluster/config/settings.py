@@ -19,6 +19,8 @@ GIB: Final = 1024 * MIB
 Bytes = Annotated[int, Meta(ge=KIB, le=1024 * GIB, extra={"metavar": "SIZE"})]
 Count = Annotated[int, Meta(ge=1, le=1_000_000, extra={"metavar": "N"})]
 
+EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - told apart, not listened on
+
 
 class Address(NamedTuple):
     """Where a server listens. Port 0 lets the system choose one."""
@@ -51,6 +53,12 @@ class Address(NamedTuple):
             return ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    def reached(self, peer: str) -> "Address":
+        """Where others reach who listens here: where it is everywhere, the host of ``peer`` (``HOST:PORT``)."""
+        if self.host in EVERYWHERE and peer:
+            return Address(Address.parse(peer).host, self.port)
+        return self
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

@@ -242,3 +242,16 @@ def test_settings_of_a_cluster_that_make_no_sense_are_refused_in_one_sentence(
     with pytest.raises(StartError) as refused:
         loaded(tmp_path, **given)
     assert said in refused.value.sentence
+
+
+@pytest.mark.parametrize(
+    ("listening", "peer", "reached"),
+    [
+        ("0.0.0.0:7677", "n1:7678", "n1:7677"),
+        ("[::]:7677", "[fd00::1]:7678", "[fd00::1]:7677"),
+        ("0.0.0.0:7677", "", "0.0.0.0:7677"),
+        ("10.0.0.1:7677", "n1:7678", "10.0.0.1:7677"),
+    ],
+)
+def test_who_listens_everywhere_is_reached_where_peers_reach_it(listening, peer, reached):
+    assert str(Address.parse(listening).reached(peer)) == reached
