@@ -25,6 +25,7 @@ from raftq_cluster.backends.raft.odd_one import Difference, sentence
 from raftq_cluster.backends.raft.replica import Replica
 from raftq_cluster.backends.raft.segments import segments_of
 from raftq_cluster.backends.raft.surroundings import Surroundings
+from raftq_cluster.codec.formats import FORMATS, Formats
 from raftq_cluster.core.machine import Machine
 from raftq_cluster.core.operations import Operation
 from tests.support.held_disk import HeldDisk
@@ -97,13 +98,15 @@ class GroupNode:
         self.may_lead = True
         self.unfit: set[str] = set()  # voters to whom it would not hand over
         self.snapshots = SnapshotsWanted()
-        self.replica = Replica(Machine(), disk.base_index, group.members)
+        formats = group.formats.get(node_id, FORMATS)
+        self.replica = Replica(Machine(), disk.base_index, group.members, formats=formats)
         group.lives += 1  # a process never has the random numbers of an earlier one
         surroundings = Surroundings(
             clock=LogClock(lambda: EPOCH_NS + group.now_ns, lambda: group.now_ns),
             random=Random(group.lives),
             monotonic=lambda: group.seconds,
             may_lead=lambda: self.may_lead,
+            formats=formats,
             fits=lambda voter: voter not in self.unfit,
         )
         network: Any = GroupNetwork(group, node_id)  # what an engine does not ask for is left out
@@ -152,11 +155,17 @@ class EngineGroup:
     """
 
     def __init__(
-        self, count: int, *, members: tuple[Member, ...] = (), compares: bool = False
+        self,
+        count: int,
+        *,
+        members: tuple[Member, ...] = (),
+        compares: bool = False,
+        formats: Mapping[str, Formats] | None = None,
     ) -> None:
         ids = [f"n{number + 1}" for number in range(count)]
         self.members = members or tuple(Member(id_, f"{id_}:1", True, f"b-{id_}") for id_ in ids)
         self.compares = compares
+        self.formats = dict(formats or {})  # of nodes of another version
         self.seconds = 1_000.0
         self.lives = 0
         self._links: dict[tuple[str, str], Link] = {}

@@ -20,6 +20,7 @@ from raftq_cluster.backends.raft.storage.syncer import InlineRunner, Job
 from raftq_cluster.backends.raft.transport.network import PeerNetwork
 from raftq_cluster.backends.raft.transport.tls import PeerTls
 from raftq_cluster.backends.raft.upkeep import Bounds
+from raftq_cluster.codec.formats import FORMATS, Formats
 from raftq_cluster.core.operations import Operation
 from raftq_cluster.core.outcomes import Outcome
 from raftq_cluster.core.queries import Digest
@@ -53,6 +54,7 @@ class RaftCluster:
         self.fatal: dict[str, list[str]] = {}
         self.plans: dict[str, Plan] = {}
         self.tls: dict[str, PeerTls] = {}
+        self.formats: dict[str, Formats] = {}  # of nodes of another version
         self.wall_offset_ms: dict[str, int] = {}  # of nodes whose wall clock is wrong
         self._bounds = Bounds(bytes_between_min=snapshot_bytes, entries_kept=entries_kept)
 
@@ -90,6 +92,7 @@ class RaftCluster:
                 plan=self.plans[node_id],
                 bounds=self._bounds,
                 segment_bytes=64 << 10,
+                formats=self.formats.get(node_id, FORMATS),
             ),
         )
         self.backends[node_id] = backend

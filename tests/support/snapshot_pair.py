@@ -84,11 +84,18 @@ class Follower:
         is_in_log = journal.base_index <= index <= journal.last_index
         return index <= self.commit or (is_in_log and journal.term_at(index) == term)
 
-    def install(self, index: int, term: int, machine: Machine, members: tuple[Member, ...]) -> bool:
+    def install(
+        self,
+        index: int,
+        term: int,
+        machine: Machine,
+        members: tuple[Member, ...],
+        log_format: int = 1,
+    ) -> bool:
         if index <= self.commit:
             return False
         self.store.journal.reset_to(index, term)
-        self.replica.replace(machine, index, members)
+        self.replica.replace(machine, index, members, log_format)
         self.commit = index
         return True
 

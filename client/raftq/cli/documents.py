@@ -22,7 +22,7 @@ _MEMBER_FIELDS: Final = (
 )  # fmt: skip
 _SETTINGS_FIELDS: Final = ("pattern", "order", "paused", "lease_ms")
 _CLUSTER_FIELDS: Final = (
-    "cluster_id", "node", "backend", "durability", "term", "leader", "index",
+    "cluster_id", "node", "backend", "durability", "term", "leader", "index", "log_format",
 )  # fmt: skip
 _MOMENTS: Final = frozenset({"at", "created", "modified", "oldest_ready_at"})
 

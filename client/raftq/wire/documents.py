@@ -358,6 +358,7 @@ class ClusterReply(Reply):
     leader: str
     index: int
     members: list[Member]
+    log_format: int = 1  # rises once all members read a higher one
 
 
 # --- changing the cluster ------------------------------------------------------------------------

@@ -67,6 +67,7 @@ class Status:
     index: int  # applied here
     ready: bool  # can serve: a leader is known and this node has caught up with it
     members: tuple[MemberStatus, ...]
+    log_format: int = 1  # in which entries and snapshots are written
 
 
 class AddMember(NamedTuple):

@@ -130,4 +130,5 @@ def cluster_document(status: Status) -> wire.ClusterReply:
         leader=status.leader,
         index=status.index,
         members=[wire.Member(**member._asdict()) for member in status.members],
+        log_format=status.log_format,
     )

@@ -7,9 +7,13 @@ from raftq_cluster.backends.raft.commands import (
     MEMBERS_MAX,
     SENT,
     Member,
+    decode_base,
+    decode_format,
     decode_members,
     decode_sent,
+    encode_base,
     encode_members,
+    format_command,
     sent_command,
 )
 from raftq_cluster.codec.errors import CodecError
@@ -63,3 +67,43 @@ def test_an_entry_keeps_who_sent_its_segments():
 def test_bytes_that_are_no_entry_with_origins_are_refused(body):
     with pytest.raises(CodecError):
         decode_sent(bytes((SENT,)) + body)
+
+
+@pytest.mark.parametrize("number", [1, 2, 300])
+def test_the_number_of_a_format_survives_packing(number):
+    assert decode_format(format_command(number)) == number
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\xc1", msgpack.packb("2"), msgpack.packb(0), msgpack.packb(True)]
+)
+def test_what_is_no_number_of_a_format_is_refused(body):
+    with pytest.raises(CodecError, match="not the number of a format"):
+        decode_format(b"\x12" + body)
+
+
+def test_the_base_of_a_log_in_the_first_format_is_a_member_list():
+    assert encode_base((ONE,), 1) == encode_members((ONE,))
+    assert decode_base(encode_members((ONE,))) == ((ONE,), 1)
+
+
+def test_the_base_of_a_log_in_a_later_format_survives_packing():
+    assert decode_base(encode_base((ONE,), 7)) == ((ONE,), 7)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xc1",
+        b"\x90",
+        msgpack.packb(7),
+        msgpack.packb([3]),
+        msgpack.packb([3, [], 2]),
+        msgpack.packb([3, [["n1"]], 2]),
+        msgpack.packb([3, [list(ONE)], 1]),
+    ],
+)
+def test_what_is_no_base_of_a_log_is_refused(data):
+    with pytest.raises(CodecError):
+        decode_base(data)

@@ -191,7 +191,7 @@ async def test_an_address_of_a_member_cannot_be_taken_by_another(three):
     other = next(node_id for node_id in three.backends if node_id != leader)
     member = Member("n9", three.addresses[other], voter=False, birth="0" * 16)
     with pytest.raises(CallError, match="is the address of node"):
-        await three.running(leader).steward.add(member)
+        await three.running(leader).steward.add(member, 1)
 
 
 async def test_nodes_with_different_lists_do_not_form():

@@ -29,7 +29,7 @@ class Owner:
         self.received = 0
         self.why_not = ""
         self.lost = ""
-        self.past_lost = []
+        self.unfit = []
         self.asked = 0
 
     def identity(self):
@@ -38,12 +38,12 @@ class Owner:
     def admit(self, peer):
         return self.why_not or ("" if peer.cluster_id == self.me.cluster_id else "another cluster")
 
-    def what_is_lost(self, peer):
+    def why_unfit(self, peer):
         self.asked += 1
         return self.lost and f"{self.lost} {peer.end}"
 
-    def on_past_lost(self, why):
-        self.past_lost.append(why)
+    def on_unfit(self, why):
+        self.unfit.append(why)
 
     def on_frame(self, peer, frame):
         if frame == b"poison":
@@ -318,14 +318,14 @@ async def test_a_certificate_that_cannot_be_used_is_one_sentence(authority, tmp_
 
 
 @pytest.mark.parametrize("who_knows", ["acceptor", "dialler"])
-async def test_who_has_lost_a_part_of_its_past_gets_no_connection_and_is_told_so(nodes, who_knows):
+async def test_who_must_not_go_on_gets_no_connection_and_is_told_so(nodes, who_knows):
     one, other = await nodes("n1"), await nodes("n2")
     one.owner.me = one.owner.me._replace(end=(3, 99))
     other.owner.lost = "lost"
     if who_knows == "acceptor":
         one.know(other)
-        await until(lambda: one.owner.past_lost)
-        assert one.owner.past_lost[0] == "lost (3, 99)"
+        await until(lambda: one.owner.unfit)
+        assert one.owner.unfit[0] == "lost (3, 99)"
     else:
         other.know(one)
         await until(lambda: other.owner.asked > 1)

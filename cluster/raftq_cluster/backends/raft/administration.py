@@ -108,7 +108,7 @@ class Administration:
         if not isinstance(answer, New) or answer.initial:
             raise CallError("change_refused", f"the node at {peer} was not started with --join")
         new = Member(answer.node_id, peer, voter=False, birth=answer.birth, is_joining=is_joining)
-        await self._steward.add(new)
+        await self._steward.add(new, answer.reads)
         await self._until(lambda: membership.find(self._engine.members, new.id) is not None, ASK_S)
         engine = self._engine
         admit = Admit(

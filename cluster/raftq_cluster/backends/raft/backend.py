@@ -224,6 +224,7 @@ class RaftBackend:
             index,
             engine.is_serving,
             running.facts.members(),
+            engine.log_format,
         )
 
     async def change_members(self, change: MemberChange) -> None:

@@ -12,11 +12,11 @@ at once, when it fills an entry). Knows nothing of what operations mean, nor of 
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 from raftq_cluster.backends.raft.alarm import STEP_S, Alarm
-from raftq_cluster.backends.raft.commands import CONFIG, Member, encode_members, sent_command
+from raftq_cluster.backends.raft.commands import CONFIG, FormatTooNewError, Members, sent_command
 from raftq_cluster.backends.raft.consensus import Consensus
 from raftq_cluster.backends.raft.core_pysyncobj import RaftCore
 from raftq_cluster.backends.raft.engine_api import (
@@ -35,7 +35,7 @@ from raftq_cluster.backends.raft.replication import NEVER_S, Snapshots
 from raftq_cluster.backends.raft.storage.errors import StorageError, StorageFullError
 from raftq_cluster.backends.raft.surroundings import Surroundings
 from raftq_cluster.backends.raft.transfer import Transfer
-from raftq_cluster.codec.entries import encode_entry
+from raftq_cluster.codec.formats import FIRST
 from raftq_cluster.core.machine import Machine
 
 _log: Final = logging.getLogger(__name__)
@@ -51,10 +51,7 @@ ENTRIES_AHEAD_MAX: Final = 16
 
 
 class Engine:
-    """One member of a Raft group: ``node_id`` in votes, ``replica`` at or after the log's base.
-
-    ``members`` are those as of the log's base.
-    """
+    """One member of a Raft group: ``node_id`` in votes, ``replica`` at or after the log's base."""
 
     def __init__(
         self,
@@ -82,7 +79,10 @@ class Engine:
         self._is_full = False
         self._loop = asyncio.get_running_loop()
         self._alarm = Alarm(self._loop, lambda: self._guard(self._round))
-        self._member_log = MemberLog(disk, replica.members, self._on_members)
+        self._formats = surroundings.formats
+        self.reads = max(self._formats)  # the highest format of the log
+        self._member_log = MemberLog(disk, replica.members, self._on_members,
+                                     log_format=replica.log_format, reads=self.reads)  # fmt: skip
         self._consensus = Consensus(node_id, self._member_log, self.send, snapshots, surroundings)
         self._forwarding = Forwarding(
             surroundings.random.getrandbits(63),
@@ -219,7 +219,7 @@ class Engine:
         return self._consensus
 
     @property
-    def members(self) -> tuple[Member, ...]:
+    def members(self) -> Members:
         """The members in force: of the last member list in the log, committed or not."""
         return self._member_log.members
 
@@ -233,6 +233,11 @@ class Engine:
         """Whether this node leads and has committed an entry of its own term."""
         return self._consensus.is_leader and self._core.commit_index >= self._core.noop_index
 
+    @property
+    def log_format(self) -> int:
+        """The format of the next entry of the log."""
+        return self._member_log.log_format
+
     def on(self, kind: type[Any], handler: Callable[[str, Any], None]) -> None:
         """Have messages of this kind given to ``handler(peer, message)``."""
         self._handlers[kind] = handler
@@ -244,19 +249,16 @@ class Engine:
         self._wake()
         return True
 
-    def propose_members(self, members: Sequence[Member]) -> int:
-        """Append a member list, and give its index. It is in force at once.
+    def propose(self, command: bytes) -> int:
+        """Append a member list or a format, in force at once; which may follow which is not known here.
 
-        Which lists may follow which is for the caller to know (``membership``).
-
-        Raises:
-            MembersRefusedError: this node does not lead, or the last change is not committed.
+        Gives its index. Raises ``MembersRefusedError`` if this node does not lead, or the last change of
+        members is not committed.
         """
         if not self.is_leader or self._transfer.heir or self._stopped:
             raise MembersRefusedError("this node does not lead")
-        if self.config_index > self._core.commit_index:
+        if command[0] == CONFIG and self.config_index > self._core.commit_index:
             raise MembersRefusedError("another change of the members is under way")
-        command = bytes((CONFIG,)) + encode_members(members)
         try:
             self._member_log.reserve(len(command), 1)
             index = self._member_log.append(self._core.term, command)
@@ -284,10 +286,12 @@ class Engine:
         is_in_log = log.base_index <= index <= log.last_index and log.term_at(index) == term
         return index <= self._core.commit_index or is_in_log
 
-    def install(self, index: int, term: int, machine: Machine, members: tuple[Member, ...]) -> bool:
+    def install(
+        self, index: int, term: int, machine: Machine, members: Members, log_format: int = FIRST
+    ) -> bool:
         """Go on from a snapshot, which is durable; False if it is not newer than what is here.
 
-        ``machine`` and ``members`` are as of ``index``.
+        ``machine``, ``members`` and ``log_format`` are as of ``index``.
 
         A log that holds ``(index, term)`` keeps what lies behind: it may have been acknowledged.
         Operations whose entries may lie below are told that their outcome is not known.
@@ -298,8 +302,8 @@ class Engine:
         if not (log.base_index <= index <= log.last_index and log.term_at(index) == term):
             self._disk.reset_to(index, term)
         self._forwarding.abandon_sent("the log went on while this node was away")
-        self._replica.replace(machine, index, members)
-        self._member_log.reset(index, members)
+        self._replica.replace(machine, index, members, log_format)
+        self._member_log.reset(index, members, log_format)
         core.resume_at(index)
         self._applied_term = term
         self._consensus.resume_at(index)
@@ -431,6 +435,7 @@ class Engine:
 
     def _append(self, segments: list[Segment]) -> None:
         now_ms, seed = self.now_ms(), self._random.getrandbits(64)
+        encode_entry = self._formats[self._member_log.log_format].encode_entry
         entry = encode_entry(now_ms, seed, [segment.data for segment in segments])
         command = sent_command([segment.origin for segment in segments], entry)
         try:
@@ -481,7 +486,7 @@ class Engine:
             step(*arguments)
         except PeerError:
             raise  # the peer's fault: the network closes the connection
-        except StorageError as error:
+        except (StorageError, FormatTooNewError) as error:
             self.fail(str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, going on could lose writes
             _log.exception("a round has failed")

@@ -1,7 +1,7 @@
 """What members tell each other of themselves, once a second: how far they are, and where they serve.
 
 So every node can show all members, and a client learns all addresses from any of them. Fields that are not known are
-passed over: a later version may say more. Nothing here is decided by it.
+passed over: a later version may say more. What is decided by it is decided by others.
 """
 
 from collections.abc import Callable
@@ -14,8 +14,10 @@ from raftq_cluster.backends.raft.commands import Member
 from raftq_cluster.backends.raft.engine import Engine
 from raftq_cluster.backends.raft.messages import Facts
 from raftq_cluster.backends.raft.witnessing import Witness
+from raftq_cluster.codec.formats import FIRST
 from raftq_cluster.version import VERSION
 
+FRESH_S: Final = 3.0  # for what is decided by what members say
 _TEXT_MAX: Final = 300  # characters of an address or a version that are kept
 
 
@@ -26,6 +28,7 @@ class Told(NamedTuple):
     http: str
     text: str
     version: str
+    reads: int  # the highest format of the log
     at_s: float  # of our monotonic clock
 
 
@@ -75,22 +78,32 @@ class FactsBoard:
                 "version": VERSION,
                 "clock": self._clocks.tell(),
                 "held": self._witness.tell(),
+                "reads": self._engine.reads,
             }
         )
 
     def _on_facts(self, peer: str, facts: Facts) -> None:
         fields = facts.fields
-        applied = fields.get("applied")
+        applied, reads = fields.get("applied"), fields.get("reads")
         self._told[peer] = Told(
             applied if isinstance(applied, int) else 0,
             _text_of(fields, "http"),
             _text_of(fields, "text"),
             _text_of(fields, "version"),
+            reads if isinstance(reads, int) else FIRST,
             self._monotonic(),
         )
         self._witness.hear(peer, fields.get("held"))
         if self._clocks.hear(peer, fields.get("clock")):
             self._engine.send(peer, self._facts())
+
+    def read_by_all(self) -> int:
+        """The highest format that all members read, as they said lately; 0 if one has not."""
+        since_s = self._monotonic() - FRESH_S
+        others = [member.id for member in self._engine.members if member.id != self._me]
+        told = [self._told.get(id_) for id_ in others]
+        lately = [item.reads for item in told if item is not None and item.at_s >= since_s]
+        return min([self._engine.reads, *lately]) if len(lately) == len(others) else 0
 
     def members(self) -> tuple[MemberStatus, ...]:
         """All members as this node knows them, in the order of the list in force."""
@@ -101,10 +114,11 @@ class FactsBoard:
         engine = self._engine
         if member.id == self._me:
             applied = engine.core.last_applied
-            told = Told(applied, self._http, self._text, VERSION, self._monotonic())
+            now_s, reads = self._monotonic(), engine.reads
+            told = Told(applied, self._http, self._text, VERSION, reads, now_s)
             role = engine.core.role
         else:
-            told = self._told.get(member.id) or Told(0, "", "", "", float("-inf"))
+            told = self._told.get(member.id) or Told(0, "", "", "", FIRST, float("-inf"))
             role = "leader" if member.id == engine.consensus.leader else "follower"
         since_s = self._monotonic() - told.at_s
         return MemberStatus(

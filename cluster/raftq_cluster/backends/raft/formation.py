@@ -20,8 +20,7 @@ from contextlib import suppress
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from raftq_cluster.backends.raft import membership
-from raftq_cluster.backends.raft.commands import Member, decode_members, encode_members
-from raftq_cluster.backends.raft.membership import Members
+from raftq_cluster.backends.raft.commands import Member, Members, decode_members, encode_members
 from raftq_cluster.backends.raft.peer_api import AskError, Identity, PeerError
 from raftq_cluster.backends.raft.questions import (
     Admit,
@@ -42,6 +41,7 @@ from raftq_cluster.backends.raft.questions import (
 )
 from raftq_cluster.backends.raft.storage.data_dir import Identity as DirectoryIdentity
 from raftq_cluster.codec.errors import CodecError
+from raftq_cluster.codec.formats import FIRST
 from raftq_cluster.config import StartError
 
 _log: Final = logging.getLogger(__name__)
@@ -80,6 +80,7 @@ class Newborn(NamedTuple):
     node_id: str
     birth: str
     peer: str  # HOST:PORT where others reach it, "" if they cannot
+    reads: int = FIRST  # the highest format of the log
 
 
 class Start(NamedTuple):
@@ -294,7 +295,14 @@ class Formation:
         question = decode_question(data)
         if isinstance(question, Who):
             initial = dict(self._plan.addresses) if isinstance(self._plan, Initial) else {}
-            return encode(New(node_id=self._me.node_id, birth=self._me.birth, initial=initial))
+            return encode(
+                New(
+                    node_id=self._me.node_id,
+                    birth=self._me.birth,
+                    initial=initial,
+                    reads=self._me.reads,
+                )
+            )
         if isinstance(question, Enter):
             return encode(Later(why=f"node {self._me.node_id} has no cluster itself yet"))
         return encode(self._take_admission(peer, question))

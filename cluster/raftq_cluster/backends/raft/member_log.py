@@ -1,4 +1,4 @@
-"""The log, watched for member lists: the last one in it is in force, committed or not.
+"""The log, watched for member lists and formats: the last in it is in force, committed or not.
 
 Every write of a log passes through here, so that members in force follow appends and truncations at
 once, whoever makes them. Source: Raft thesis 4.1 ("a server always uses the latest configuration in its
@@ -7,24 +7,47 @@ log"). Knows nothing of what may be changed: that is ``membership``.
 
 from collections.abc import Callable
 
-from raftq_cluster.backends.raft.commands import CONFIG, Member, decode_members
+from raftq_cluster.backends.raft.commands import (
+    CONFIG,
+    FORMAT,
+    FormatTooNewError,
+    Member,
+    decode_format,
+    decode_members,
+)
 from raftq_cluster.backends.raft.core_api import Log
+from raftq_cluster.codec.formats import FIRST
 
 
 class MemberLog:
-    """A ``core_api.Log`` over another one. ``base`` is the member list as of the log's base.
+    """A ``core_api.Log`` over another one. ``base`` and ``log_format`` are as of the log's base.
 
-    ``on_change`` is called after the members in force have changed.
+    ``on_change`` is called after the members in force have changed. A format above ``reads`` is taken
+    neither from the log nor into it.
     """
 
-    def __init__(self, log: Log, base: tuple[Member, ...], on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        log: Log,
+        base: tuple[Member, ...],
+        on_change: Callable[[], None],
+        *,
+        log_format: int = FIRST,
+        reads: int = FIRST,
+    ) -> None:
         self._log = log
         self._on_change = on_change
+        self._reads = reads
+        self._formats: list[tuple[int, int]] = [(log.base_index, log_format)]
+        self.log_format = log_format
+        """What the next entry is written in."""
         self._lists: list[tuple[int, tuple[Member, ...]]] = [(log.base_index, base)]
         for index in range(log.base_index + 1, log.last_index + 1):
             command = log.command_at(index)
             if command[0] == CONFIG:
                 self._lists.append((index, decode_members(command[1:])))
+            elif command[0] == FORMAT:
+                self._note_format(index, self._check_format(command))
         self.entries = log.entries
         self.term_at = log.term_at
         self.command_at = log.command_at
@@ -42,31 +65,57 @@ class MemberLog:
         return self._lists[-1][0]
 
     def append(self, term: int, command: bytes) -> int:
-        """Append an entry; a member list is in force at once."""
+        """Append an entry; a member list, or a format, is in force at once.
+
+        Raises:
+            FormatTooNewError: the log would go on in a format that cannot be read; nothing has changed.
+        """
+        number = self._check_format(command) if command[0] == FORMAT else 0
         index = self._log.append(term, command)
-        if command[0] == CONFIG:
+        if number:
+            self._note_format(index, number)
+        elif command[0] == CONFIG:
             self._lists.append((index, decode_members(command[1:])))
             self._on_change()
         return index
 
+    def _check_format(self, command: bytes) -> int:
+        number = decode_format(command)
+        if number > self._reads:
+            raise FormatTooNewError(number, self._reads)
+        return number
+
+    def _note_format(self, index: int, number: int) -> None:
+        """Formats rise: who appends one that is not higher has said nothing."""
+        self.log_format = max(self.log_format, number)
+        self._formats.append((index, self.log_format))
+
     def truncate_from(self, index: int) -> None:
-        """Drop entries; the member list before them is in force again."""
+        """Drop entries; member list and format before them are in force again."""
         self._log.truncate_from(index)
+        while len(self._formats) > 1 and self._formats[-1][0] >= index:
+            self._formats.pop()
+        self.log_format = self._formats[-1][1]
         before = len(self._lists)
         while len(self._lists) > 1 and self._lists[-1][0] >= index:
             self._lists.pop()
         if len(self._lists) < before:
             self._on_change()
 
-    def reset(self, index: int, members: tuple[Member, ...]) -> None:
-        """A snapshot of ``index`` with these members was installed; keep what lies behind it."""
+    def reset(self, index: int, members: tuple[Member, ...], log_format: int = FIRST) -> None:
+        """A snapshot of ``index`` with these was installed; keep what lies behind it."""
         last = self._log.last_index
+        later = [item for item in self._formats if index < item[0] <= last]
+        self._formats = [(index, log_format), *later]
+        self.log_format = self._formats[-1][1]
         behind = [item for item in self._lists if index < item[0] <= last]
         self._lists = [(index, members), *behind]
         self._on_change()
 
     def forget_before(self, index: int) -> None:
-        """Everything up to ``index`` is committed: only the last list of it is needed."""
+        """Everything up to ``index`` is committed: only the last list and format of it are needed."""
+        while len(self._formats) > 1 and self._formats[1][0] <= index:
+            self._formats.pop(0)
         while len(self._lists) > 1 and self._lists[1][0] <= index:
             self._lists.pop(0)
 

@@ -11,12 +11,10 @@ single-server membership changes").
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
-from raftq_cluster.backends.raft.commands import MEMBERS_MAX, Member
+from raftq_cluster.backends.raft.commands import MEMBERS_MAX, Member, Members
 
 # A majority of seven is four: more voters make every answer slower and survive no more than is sensible.
 VOTERS_MAX: Final = 7
-
-Members: TypeAlias = tuple[Member, ...]
 
 
 class Refused(NamedTuple):
@@ -224,6 +222,14 @@ def lost_past(node_id: str, cluster_id: str) -> str:
     return (
         f"node {node_id} is a member of cluster {cluster_id} with another data directory: its data"
         " was lost or replaced; remove it from the cluster, and join it as a new node"
+    )
+
+
+def too_old(node_id: str, reads: int, log_format: int) -> str:
+    """What is wrong with a node of a version before the one with which the log began to be written."""
+    return (
+        f"node {node_id} reads formats of the log up to {reads}, and its cluster writes format"
+        f" {log_format}: start it with a newer version of raftq"
     )
 
 

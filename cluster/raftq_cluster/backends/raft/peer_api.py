@@ -19,6 +19,7 @@ class Identity(NamedTuple):
     node_id: str
     birth: str  # of its data directory: 16 hexadecimal digits
     end: tuple[int, int] | None = None  # its term and last index when it said so; None: not told
+    reads: int = 1  # the highest format of the log
 
 
 class AskError(Exception):
@@ -29,8 +30,8 @@ class PeerError(Exception):
     """A frame was not one of ours: its connection must be closed. The message says why."""
 
 
-class PastLostError(PeerError):
-    """The peer has less than it once held: it must not vote or acknowledge anything."""
+class UnfitError(PeerError):
+    """A node must not go on as it is: it has lost a part of its past, or cannot read the log."""
 
 
 class PeerOwner(Protocol):
@@ -44,12 +45,12 @@ class PeerOwner(Protocol):
         """Say why this node may not be a peer; "" if it may. Asked at every handshake."""
         ...
 
-    def what_is_lost(self, peer: Identity) -> str:
-        """Say what a member has lost of its past; "" if nothing shows it. Asked at every handshake."""
+    def why_unfit(self, peer: Identity) -> str:
+        """Say why a member must not go on as it is; "" if nothing shows it. Asked at every handshake."""
         ...
 
-    def on_past_lost(self, why: str) -> None:
-        """A member says that it is this node which has lost a part of its past."""
+    def on_unfit(self, why: str) -> None:
+        """A member says that it is this node which must not go on."""
         ...
 
     def on_frame(self, peer: str, frame: bytes) -> None:

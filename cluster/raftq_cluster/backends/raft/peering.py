@@ -8,36 +8,34 @@ from collections.abc import Awaitable, Callable
 
 from raftq_cluster.backends.raft.engine import Engine
 from raftq_cluster.backends.raft.peer_api import Identity, PeerError
-from raftq_cluster.backends.raft.witnessing import Witness
 
 Answerer = Callable[[Identity, bytes], Awaitable[bytes]]
 
 
 class Peering:
-    """A ``peer_api.PeerOwner``. ``why_not``, ``answer`` and ``greet`` are set by whoever knows the members."""
+    """A ``peer_api.PeerOwner``. The callables are set by whoever knows the members."""
 
-    def __init__(self) -> None:
+    def __init__(self, reads: int) -> None:
+        self.reads = reads  # the highest format of the log
         self.me = Identity("", "", "")
         self.engine: Engine | None = None
         self.why_not: Callable[[Identity], str] = _nobody_yet
-        self.witness: Witness | None = None
+        self.why_unfit: Callable[[Identity], str] = _fit
         self.answer: Answerer = _no_answer
         self.greet: Callable[[str], None] = _say_nothing
 
     def identity(self) -> Identity:
         """Who this node is at the moment."""
-        return self.me if self.witness is None else self.me._replace(end=self.witness.log_end())
+        engine = self.engine
+        end = None if engine is None else engine.consensus.log_end()
+        return self.me._replace(end=end, reads=self.reads)
 
     def admit(self, peer: Identity) -> str:
         """Say why this node may not be a peer."""
         return self.why_not(peer)
 
-    def what_is_lost(self, peer: Identity) -> str:
-        """Say what a member has lost of its past."""
-        return "" if self.witness is None else self.witness.what_is_lost(peer)
-
-    def on_past_lost(self, why: str) -> None:
-        """This node has lost a part of its past, and must not go on."""
+    def on_unfit(self, why: str) -> None:
+        """This node must not go on as it is."""
         if self.engine is not None:
             self.engine.fail(why)
 
@@ -65,6 +63,10 @@ class Peering:
     async def on_ask(self, peer: Identity, question: bytes) -> bytes:
         """Answer a node that need not be a member."""
         return await self.answer(peer, question)
+
+
+def _fit(_peer: Identity) -> str:
+    return ""
 
 
 def _say_nothing(_peer: str) -> None:

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias, TypeVar
 import msgspec
 
 from raftq_cluster.backends.raft.peer_api import PeerError
+from raftq_cluster.codec.formats import FIRST
 
 VERSION: Final = 1
 
@@ -49,6 +50,7 @@ class New(_Said, frozen=True, tag="new"):
     node_id: str
     birth: str
     initial: dict[str, str]
+    reads: int = FIRST  # the highest format of the log
 
 
 class Formed(_Said, frozen=True, tag="formed"):

@@ -68,7 +68,7 @@ class Reception:
             return No(why=f"node {peer.node_id} belongs to cluster {peer.cluster_id} already")
         member = Member(peer.node_id, question.peer, voter=False, birth=peer.birth, is_joining=True)
         try:
-            await self._steward.add(member)
+            await self._steward.add(member, peer.reads)
         except CallError as error:
             return self._not_now(error)
         return Entered(

@@ -11,12 +11,19 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from raftq_cluster.backends.raft import commands
-from raftq_cluster.backends.raft.commands import Member, decode_members, encode_members
+from raftq_cluster.backends.raft.commands import (
+    FormatTooNewError,
+    Member,
+    decode_base,
+    decode_members,
+    encode_members,
+)
 from raftq_cluster.backends.raft.replica import Replica
 from raftq_cluster.backends.raft.storage.snapshots import SnapshotReader
 from raftq_cluster.backends.raft.storage.store import Store
 from raftq_cluster.codec.errors import CodecError
-from raftq_cluster.codec.snapshots import decode_chunk, encode_chunk
+from raftq_cluster.codec.formats import FORMATS, Formats
+from raftq_cluster.codec.snapshots import encode_chunk
 from raftq_cluster.config import StartError
 from raftq_cluster.core.machine import Machine
 from raftq_cluster.core.restoring import restore
@@ -31,7 +38,9 @@ class Recovered(NamedTuple):
     members: tuple[Member, ...]  # in force: of the last config entry, committed or not
 
 
-def recover(store: Store, first_members: tuple[Member, ...]) -> Recovered:
+def recover(
+    store: Store, first_members: tuple[Member, ...], formats: Formats = FORMATS
+) -> Recovered:
     """Load the newest snapshot. Blocks; may run in another thread.
 
     Raises:
@@ -46,8 +55,11 @@ def recover(store: Store, first_members: tuple[Member, ...]) -> Recovered:
         reader = store.snapshots.latest()
         assert reader is not None
     try:
-        replica = _load(reader)
+        replica = _load(reader, formats)
         members = _members_in_force(store, replica)
+        _check_formats(store, replica)
+    except FormatTooNewError as error:
+        raise StartError(str(error)) from error
     except (CodecError, MachineError) as error:
         raise StartError(
             f"the state up to entry {reader.info.index} is not valid: {error}"
@@ -64,10 +76,33 @@ def _write_first(store: Store, members: tuple[Member, ...]) -> None:
     writer.finish()
 
 
-def _load(reader: SnapshotReader) -> Replica:
+def _load(reader: SnapshotReader, formats: Formats) -> Replica:
+    members, log_format = read_base(reader.config, formats)
+    decode_chunk = formats[log_format].decode_chunk
     with collector_off():
         machine = restore(decode_chunk(chunk) for chunk in reader.chunks())
-    return Replica(machine, reader.info.index, decode_members(reader.config))
+    return Replica(machine, reader.info.index, members, log_format=log_format, formats=formats)
+
+
+def read_base(config: bytes, formats: Formats) -> tuple[tuple[Member, ...], int]:
+    """Members and format of a snapshot that can be read.
+
+    Raises:
+        CodecError: these bytes are neither.
+        FormatTooNewError: the snapshot is in a format of a later version.
+    """
+    members, log_format = decode_base(config)
+    if log_format not in formats:
+        raise FormatTooNewError(log_format, max(formats))
+    return members, log_format
+
+
+def _check_formats(store: Store, replica: Replica) -> None:
+    reads = max(replica.formats)
+    for index in range(replica.index + 1, store.journal.last_index + 1):
+        _, command = store.journal.entry(index)
+        if command[0] == commands.FORMAT and commands.decode_format(command) > reads:
+            raise FormatTooNewError(commands.decode_format(command), reads)
 
 
 @contextmanager

@@ -17,8 +17,9 @@ from raftq_cluster.backends.api import Ready, Sink
 from raftq_cluster.backends.raft import commands
 from raftq_cluster.backends.raft.commands import Member, Origin
 from raftq_cluster.backends.raft.proposals import Segment
-from raftq_cluster.codec.entries import decode_entry, decode_segment, split_entry
+from raftq_cluster.codec.entries import decode_entry, decode_segment
 from raftq_cluster.codec.errors import CodecError
+from raftq_cluster.codec.formats import FIRST, FORMATS, Formats
 from raftq_cluster.core.machine import Machine
 from raftq_cluster.core.operations import Operation
 from raftq_cluster.core.outcomes import Outcome, Unfinished
@@ -43,7 +44,18 @@ class Replica:
     ``index`` is that of the last applied entry of any kind, ``members`` the cluster as of it.
     """
 
-    def __init__(self, machine: Machine, index: int, members: tuple[Member, ...]) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        index: int,
+        members: tuple[Member, ...],
+        *,
+        log_format: int = FIRST,
+        formats: Formats = FORMATS,
+    ) -> None:
+        self.formats = formats
+        self.log_format = log_format
+        """Of the next entry."""
         self.machine = machine
         self.index = index
         self.members = members
@@ -58,6 +70,7 @@ class Replica:
             commands.NOOP: self._apply_noop,
             commands.CONFIG: self._apply_config,
             commands.SENT: self._apply_sent,
+            commands.FORMAT: self._apply_format,
         }
 
     def on_ready(self, listener: Callable[[Ready], None]) -> None:
@@ -68,8 +81,15 @@ class Replica:
         """Ask ``find`` for each segment that is applied: it may be known already. Asked once."""
         self._find = find
 
-    def replace(self, machine: Machine, index: int, members: tuple[Member, ...]) -> None:
+    def replace(
+        self,
+        machine: Machine,
+        index: int,
+        members: tuple[Member, ...],
+        log_format: int = FIRST,
+    ) -> None:
         """Go on from another state, of a snapshot; the listener hears of all that can be claimed."""
+        self.log_format = log_format
         self.machine, self.index, self.members = machine, index, members
         self._chains_from = index
         self._note_chain()
@@ -116,13 +136,17 @@ class Replica:
         self.members = commands.decode_members(command[1:])
         self.machine.pass_by(index, self._check)
 
+    def _apply_format(self, index: int, command: bytes) -> None:
+        self.log_format = max(self.log_format, commands.decode_format(command))
+        self.machine.pass_by(index, self._check)
+
     def _apply_data(self, index: int, command: bytes) -> None:
         now_ms, seed, segments = decode_entry(command[1:])
         self._apply_segments(index, now_ms, seed, segments, [None] * len(segments))
 
     def _apply_sent(self, index: int, command: bytes) -> None:
         origins, entry = commands.decode_sent(command)
-        now_ms, seed, raw = split_entry(entry)
+        now_ms, seed, raw = self.formats[self.log_format].split_entry(entry)
         if len(origins) != len(raw):
             raise CodecError("not every segment has an origin")
         known = [self._find(origin) for origin in origins]

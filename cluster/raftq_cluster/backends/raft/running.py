@@ -27,7 +27,7 @@ from raftq_cluster.backends.raft.engine_api import StoppedError
 from raftq_cluster.backends.raft.facts import FactsBoard
 from raftq_cluster.backends.raft.formation import Alone, Plan, check_plan, is_removed, removed
 from raftq_cluster.backends.raft.log_clock import LogClock
-from raftq_cluster.backends.raft.membership import acquaintances, why_not_admit
+from raftq_cluster.backends.raft.membership import acquaintances, too_old, why_not_admit
 from raftq_cluster.backends.raft.messages import Message, SnapshotAck, SnapshotChunk
 from raftq_cluster.backends.raft.nobody import Nobody
 from raftq_cluster.backends.raft.odd_one import Difference, report_text, sentence
@@ -50,8 +50,10 @@ from raftq_cluster.backends.raft.storage.store import Store
 from raftq_cluster.backends.raft.storage.syncer import Runner
 from raftq_cluster.backends.raft.storage.witness import WitnessFile
 from raftq_cluster.backends.raft.surroundings import Surroundings
+from raftq_cluster.backends.raft.upgrading import Upgrading
 from raftq_cluster.backends.raft.upkeep import Bounds, InThread, Upkeep
 from raftq_cluster.backends.raft.witnessing import Witness
+from raftq_cluster.codec.formats import FORMATS, Formats
 from raftq_cluster.config import StartError
 
 _log: Final = logging.getLogger(__name__)
@@ -92,6 +94,7 @@ class Outside:
     plan: Plan = Alone()  # noqa: RUF009 - an immutable tuple
     bounds: Bounds = Bounds()  # noqa: RUF009 - an immutable tuple
     segment_bytes: int = SEGMENT_BYTES
+    formats: Formats = field(default_factory=lambda: FORMATS)
 
 
 class _Files(NamedTuple):
@@ -137,6 +140,7 @@ class Running:
         self._witness = Witness(files.witness, self.engine, outside.in_thread, self.engine.fail)
         self.facts = FactsBoard(self.engine, self._clocks, self._witness, me_id, outside.monotonic)
         self.watch = ChainWatch(me_id, self.engine, self.replica, outside.monotonic, self._on_odd)
+        self._upgrading = Upgrading(self.engine, self.facts)
         self._calls = Calls(self.engine)
         me = Member(me_id, outside.network.address, voter=True, birth=self.identity.birth)
         self.steward = Steward(self.engine, self._calls, me, outside.monotonic)
@@ -176,6 +180,7 @@ class Running:
             timing=outside.timing,
             may_lead=self._clocks.may_lead,
             fits=self._clocks.fits,
+            formats=outside.formats,
         )
         engine = self._clocks.engine = Engine(
             self.identity.node_id,
@@ -200,7 +205,7 @@ class Running:
         tables = (core_pysyncobj.OVERRIDES, core_pysyncobj.METHODS, core_pysyncobj.FIELDS)
         names = [name for table in tables for name in table.values()]
         verify(core_pysyncobj.installed_library(), names, core_pysyncobj.GLOBALS)
-        peering = Peering()
+        peering = Peering(max(outside.formats))
         try:
             files = await _open_files(directory, node_id, outside, peering)
         except StorageError as error:
@@ -218,7 +223,7 @@ class Running:
         me = self.identity
         peering.me = peer_api.Identity(me.cluster_id, me.node_id, me.birth)
         peering.why_not, peering.answer = self._why_not, self._reception.answer
-        peering.greet, peering.witness = self.facts.greet, self._witness
+        peering.greet, peering.why_unfit = self.facts.greet, self._why_unfit
         peering.engine = self.engine
         self.engine.start()
         self._each_second()
@@ -310,10 +315,16 @@ class Running:
         who = (peer.cluster_id, peer.node_id, peer.birth)
         return why_not_admit(self.identity.cluster_id, self._acquaintances(), who)
 
+    def _why_unfit(self, peer: peer_api.Identity) -> str:
+        if peer.reads < self.engine.log_format:
+            return too_old(peer.node_id, peer.reads, self.engine.log_format)
+        return self._witness.what_is_lost(peer)
+
     def _each_second(self) -> None:
         self._upkeep.each_second()
         self._receiver.each_second()
         self.steward.tick()
+        self._upgrading.tick()
         self.facts.tick()
         self._clocks.each_second()
         self.watch.tick()
@@ -376,7 +387,7 @@ def _load(data_dir: DataDir, identity: Identity, outside: Outside) -> _Files:
             outside.files, data_dir.path, identity.seed, segment_bytes=outside.segment_bytes
         )
         opened.callback(store.close)
-        recovered = recover(store, first_members(identity))
+        recovered = recover(store, first_members(identity), outside.formats)
         check_plan(outside.plan, identity.node_id, recovered.members)
         witness = WitnessFile.open(outside.files, data_dir.path)
         opened.pop_all()

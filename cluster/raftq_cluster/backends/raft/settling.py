@@ -52,7 +52,7 @@ class Settling:
         identity = await self._born()
         if identity.is_formed:
             return identity
-        me = Newborn(identity.node_id, identity.birth, self._network.address)
+        me = Newborn(identity.node_id, identity.birth, self._network.address, self._peering.reads)
         self._peering.me = PeerIdentity("", identity.node_id, identity.birth)
         forming = Formation(self._plan, me, self._network, self._hex(2 * _ID_BITS))
         self._peering.answer = forming.answer

@@ -15,10 +15,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple, Protocol
 
-from raftq_cluster.backends.raft.commands import Member, decode_members
+from raftq_cluster.backends.raft.commands import FormatTooNewError, Member
 from raftq_cluster.backends.raft.messages import Message, SnapshotAck, SnapshotChunk
 from raftq_cluster.backends.raft.peer_api import PeerError
-from raftq_cluster.backends.raft.recovery import collector_off
+from raftq_cluster.backends.raft.recovery import collector_off, read_base
 from raftq_cluster.backends.raft.replica import Replica
 from raftq_cluster.backends.raft.storage.errors import (
     CorruptError,
@@ -33,7 +33,7 @@ from raftq_cluster.backends.raft.storage.snapshots import (
 )
 from raftq_cluster.backends.raft.upkeep import SYNC_BYTES, InThread
 from raftq_cluster.codec.errors import CodecError
-from raftq_cluster.codec.snapshots import decode_chunk
+from raftq_cluster.codec.formats import FIRST, Formats
 from raftq_cluster.core.machine import Machine
 from raftq_cluster.core.restoring import restore
 from raftq_cluster.core.state import MachineError
@@ -57,7 +57,14 @@ class Node(Protocol):
         """Whether the state or the log has this entry: a snapshot of it is no news."""
         ...
 
-    def install(self, index: int, term: int, machine: Machine, members: tuple[Member, ...]) -> bool:
+    def install(
+        self,
+        index: int,
+        term: int,
+        machine: Machine,
+        members: tuple[Member, ...],
+        log_format: int = FIRST,
+    ) -> bool:
         """Go on from a durable snapshot; False if it is not newer than what is here."""
         ...
 
@@ -221,7 +228,7 @@ class SnapshotReceiver:
             self._not_before_s = self._monotonic() + REFUSED_S
             _log.error("the leader's snapshot is refused, and asked for again: %s", error)
             await self._abort()
-        except StorageError as error:
+        except (StorageError, FormatTooNewError) as error:
             self._fail(str(error))
         except Exception as error:  # noqa: BLE001 - a state that is half replaced cannot be trusted
             _log.exception("installing a snapshot has failed")
@@ -256,9 +263,10 @@ class SnapshotReceiver:
         info, before = source.info, self._replica.machine
         await self._taker.pause()
         try:
-            machine, members = await self._in_thread(lambda: _load(partial))
+            formats = self._replica.formats
+            machine, members, log_format = await self._in_thread(lambda: _load(partial, formats))
             self._partial = self._source = None
-            if self._node.install(info.index, info.term, machine, members):
+            if self._node.install(info.index, info.term, machine, members, log_format):
                 self._taker.note_installed(info.index, source.size)
                 self._ack(source, source.size)
                 _log.info("installed the snapshot of entry %d of %s", info.index, source.peer)
@@ -269,19 +277,20 @@ class SnapshotReceiver:
             self._taker.resume()
 
 
-def _load(partial: ReceivedSnapshot) -> tuple[Machine, tuple[Member, ...]]:
+def _load(partial: ReceivedSnapshot, formats: Formats) -> tuple[Machine, tuple[Member, ...], int]:
     """Check all of it, make a state of it, put it on disk and give it its name. Blocks."""
     reader = partial.open()
     try:
         with collector_off():
+            members, log_format = read_base(reader.config, formats)
+            decode_chunk = formats[log_format].decode_chunk
             records: Any = (decode_chunk(chunk) for chunk in reader.chunks())
             machine = restore(records)
             if len(machine.tasks) >= UNSEEN_TASKS:
                 gc.freeze()
-        members = decode_members(reader.config)
         if machine.index > partial.info.index:
             raise MachineError("the state is newer than the snapshot says")
     finally:
         reader.close()
     partial.publish()
-    return machine, members
+    return machine, members, log_format

@@ -13,10 +13,19 @@ import msgspec
 
 from raftq_cluster.backends.raft import membership
 from raftq_cluster.backends.raft.calls import CallError, Calls
-from raftq_cluster.backends.raft.commands import Member
+from raftq_cluster.backends.raft.commands import Member, config_command
 from raftq_cluster.backends.raft.engine import Engine
 from raftq_cluster.backends.raft.engine_api import MembersRefusedError
-from raftq_cluster.backends.raft.membership import Add, Change, Correct, Promote, Refused, Remove
+from raftq_cluster.backends.raft.membership import (
+    Add,
+    Change,
+    Correct,
+    Promote,
+    Refused,
+    Remove,
+    too_old,
+)
+from raftq_cluster.codec.formats import FIRST
 
 _log: Final = logging.getLogger(__name__)
 
@@ -34,6 +43,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     peer: str = ""
     birth: str = ""
     is_joining: bool = True  # who is added votes once it has caught up
+    reads: int = FIRST  # the highest format of the log that who is added reads
 
 
 class Steward:
@@ -98,14 +108,18 @@ class Steward:
 
     # --- orders -------------------------------------------------------------------------------
 
-    async def add(self, member: Member) -> None:
-        """Let a node in, as a learner; it votes later if it is joining. Raises ``CallError``."""
+    async def add(self, member: Member, reads: int) -> None:
+        """Let a node in that reads formats up to ``reads``, as a learner. Raises ``CallError``.
+
+        It votes later if it is joining.
+        """
         order = Order(
             what="add",
             id=member.id,
             peer=member.peer,
             birth=member.birth,
             is_joining=member.is_joining,
+            reads=reads,
         )
         await self._order(order)
 
@@ -162,6 +176,9 @@ class Steward:
             raise CallError("unavailable", "the leadership has moved")
         change = _change_of(order)
         while True:
+            if order.what == "add" and order.reads < self._engine.log_format:
+                why = too_old(order.id, order.reads, self._engine.log_format)
+                raise CallError("change_refused", why)
             refused = self._try(change)
             if not isinstance(refused, Refused):
                 await self._committed(refused, deadline_s)
@@ -182,7 +199,7 @@ class Steward:
         if why is not None:
             return why
         try:
-            index = engine.propose_members(proposed)
+            index = engine.propose(config_command(proposed))
         except MembersRefusedError as error:
             return Refused("unavailable", str(error))
         _log.info("members: %s, as entry %d", change, index)

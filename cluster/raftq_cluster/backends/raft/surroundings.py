@@ -7,6 +7,7 @@ from random import Random
 
 from raftq_cluster.backends.raft.core_api import Timing
 from raftq_cluster.backends.raft.log_clock import LogClock
+from raftq_cluster.codec.formats import FORMATS, Formats
 
 
 def _always() -> bool:
@@ -26,6 +27,7 @@ class Surroundings:
     monotonic: Callable[[], float] = time.monotonic  # seconds
     timing: Timing = field(default_factory=Timing)
     may_lead: Callable[[], bool] = _always  # a node whose clock is off does not stand for election
+    formats: Formats = field(default_factory=lambda: FORMATS)
     fits: Callable[[str], bool] = (
         _everyone  # who is not passed over when the leadership is handed over
     )

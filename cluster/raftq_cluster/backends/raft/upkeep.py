@@ -14,15 +14,14 @@ synced. Knows nothing of Raft's rounds.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from raftq_cluster.backends.raft.commands import encode_members
+from raftq_cluster.backends.raft.commands import encode_base
 from raftq_cluster.backends.raft.replica import Replica
 from raftq_cluster.backends.raft.storage.errors import StorageError, StorageFullError
 from raftq_cluster.backends.raft.storage.snapshots import SnapshotWriter
 from raftq_cluster.backends.raft.storage.store import Store
-from raftq_cluster.codec.snapshots import encode_chunk
 from raftq_cluster.core.snapshot import Record, Snapshot
 
 _log: Final = logging.getLogger(__name__)
@@ -38,6 +37,7 @@ SYNC_BYTES: Final = 8 << 20
 RETRY_S: Final = 30.0
 
 
+EncodeChunk: TypeAlias = Callable[[Sequence[Record]], bytes]
 InThread: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Runs a job that blocks without stopping the loop."""
 
@@ -167,11 +167,12 @@ class Upkeep:
         replica, started_s = self._replica, time.monotonic()
         index, term = replica.index, self._journal.term_at(replica.index)
         value_bytes = self._value_bytes()
-        config = encode_members(replica.members)
+        config = encode_base(replica.members, replica.log_format)
+        encode_chunk = replica.formats[replica.log_format].encode_chunk
         writer = self._store.snapshots.begin(index, term, config)
         records = replica.machine.snapshot(self._slice_records())
         try:
-            is_whole = await self._write(records, writer)
+            is_whole = await self._write(records, writer, encode_chunk)
         except BaseException:
             writer.abort()
             raise
@@ -183,11 +184,13 @@ class Upkeep:
                       time.monotonic() - started_s)  # fmt: skip
             await self._compact(index)
 
-    async def _write(self, records: Snapshot, writer: SnapshotWriter) -> bool:
+    async def _write(
+        self, records: Snapshot, writer: SnapshotWriter, encode_chunk: EncodeChunk
+    ) -> bool:
         """Write all slices and seal the snapshot, or abort it when the node stops."""
         synced_bytes = 0
         for slice_ in records:
-            for chunk in _chunks(slice_):
+            for chunk in _chunks(slice_, encode_chunk):
                 writer.write(chunk)
             if self._is_given_up:
                 writer.abort()
@@ -226,12 +229,12 @@ class Upkeep:
         self._kept_bytes = kept_bytes
 
 
-def _chunks(records: list[Record]) -> Iterator[bytes]:
+def _chunks(records: list[Record], encode_chunk: EncodeChunk) -> Iterator[bytes]:
     """Pack a slice; one whose records are far larger than usual becomes several chunks."""
     chunk = encode_chunk(records)
     if len(chunk) <= SLICE_BYTES or len(records) == 1:
         yield chunk
         return
     half = len(records) // 2
-    yield from _chunks(records[:half])
-    yield from _chunks(records[half:])
+    yield from _chunks(records[:half], encode_chunk)
+    yield from _chunks(records[half:], encode_chunk)

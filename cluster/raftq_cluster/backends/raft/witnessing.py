@@ -45,10 +45,6 @@ class Witness:
         """What this node can say that it holds: (term, index), None if nothing certain."""
         return self._engine.consensus.held()
 
-    def log_end(self) -> tuple[int, int]:
-        """This node's term and the last index of its log."""
-        return self._engine.consensus.log_end()
-
     # --- the others' ----------------------------------------------------------------------------
 
     def hear(self, peer: str, told: object) -> None:

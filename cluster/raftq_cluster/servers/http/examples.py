@@ -46,6 +46,7 @@ _CLUSTER: Final[Json] = {
     "term": 1,
     "leader": "n1",
     "index": 42,
+    "log_format": 1,
     "members": [
         {
             "id": "n1",

@@ -7,9 +7,9 @@ from typing import Any, Final, Protocol, cast
 from raftq_cluster.backends.raft.peer_api import (
     FRAME_BYTES_MAX,
     Identity,
-    PastLostError,
     PeerError,
     PeerOwner,
+    UnfitError,
 )
 from raftq_cluster.backends.raft.transport.framing import FrameReader, length_of
 from raftq_cluster.backends.raft.transport.hello import (
@@ -109,14 +109,14 @@ class AcceptedLink(asyncio.Protocol):
             self._check(hello, me)
             protocol = common_protocol(hello)
         except PeerError as error:
-            is_past_lost = isinstance(error, PastLostError)
-            self._write(pack(Refusal(why=str(error), is_past_lost=is_past_lost)))
+            is_final = isinstance(error, UnfitError)
+            self._write(pack(Refusal(why=str(error), is_final=is_final)))
             self.close()
             raise
         self._stop_timer()
         self._hello = hello
         self._write(pack(Welcome(protocol=protocol, cluster_id=me.cluster_id,
-                                 node_id=me.node_id, birth=me.birth, end=me.end)))  # fmt: skip
+                                 node_id=me.node_id, birth=me.birth, end=me.end, reads=me.reads)))  # fmt: skip
         if hello.purpose == PEER:
             self._reader.limit = FRAME_BYTES_MAX
             self.peer = hello.node_id
@@ -138,9 +138,9 @@ class AcceptedLink(asyncio.Protocol):
             why = self._host.owner.admit(hello.identity)
             if why:
                 raise PeerError(why)
-            lost = self._host.owner.what_is_lost(hello.identity)
-            if lost:
-                raise PastLostError(lost)
+            unfit = self._host.owner.why_unfit(hello.identity)
+            if unfit:
+                raise UnfitError(unfit)
 
     def _certificate(self) -> dict[str, Any]:
         assert self._transport is not None

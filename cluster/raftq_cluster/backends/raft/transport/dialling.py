@@ -11,9 +11,9 @@ from typing import Any, Final, cast
 from raftq_cluster.backends.raft.peer_api import (
     AskError,
     Identity,
-    PastLostError,
     PeerError,
     PeerOwner,
+    UnfitError,
 )
 from raftq_cluster.backends.raft.transport.accepting import QUESTION_BYTES_MAX
 from raftq_cluster.backends.raft.transport.framing import FrameReader, length_of
@@ -142,12 +142,12 @@ class Dialler:
         identity: Callable[[], Identity],
         advertised: Callable[[], str],
         context: Callable[[], ssl.SSLContext | None],
-        what_is_lost: Callable[[Identity], str],
+        why_unfit: Callable[[Identity], str],
     ) -> None:
         self._identity = identity
         self._advertised = advertised
         self._context = context
-        self._what_is_lost = what_is_lost
+        self._why_unfit = why_unfit
 
     async def connect(self, address: str, purpose: str, to: str) -> DialledLink:
         """Connect and agree.
@@ -157,16 +157,16 @@ class Dialler:
         me, context = self._identity(), self._context()
         hello = Hello(protocol_min=1, protocol_max=1, purpose=purpose, address=self._advertised(),
                       cluster_id=me.cluster_id, node_id=me.node_id, birth=me.birth, to=to,
-                      end=me.end)  # fmt: skip
+                      end=me.end, reads=me.reads)  # fmt: skip
 
         def check(welcome: Welcome, certified: str) -> None:
             if context is not None and certified != welcome.node_id:
                 raise PeerError(f"the certificate is not that of node {welcome.node_id}")
             if to and (welcome.node_id, welcome.cluster_id) != (to, me.cluster_id):
                 raise PeerError(f"{address} is node {welcome.node_id}, not {to} of our cluster")
-            lost = self._what_is_lost(welcome.identity) if to else ""
-            if lost:
-                raise PeerError(lost)
+            unfit = self._why_unfit(welcome.identity) if to else ""
+            if unfit:
+                raise PeerError(unfit)
 
         host, port = address_of(address)
         link: DialledLink | None = None
@@ -256,8 +256,8 @@ class Route:
                 link = await self._dialler.connect(self.address, self._purpose, self.peer)
             except (*_FAILURES, ValueError) as error:
                 self._tell(_reason(error))
-                if isinstance(error, PastLostError):
-                    self._owner.on_past_lost(str(error))
+                if isinstance(error, UnfitError):
+                    self._owner.on_unfit(str(error))
             else:
                 backoff_s = BACKOFF_MIN_S
                 await self._use(link)

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from raftq_cluster.backends.raft.peer_api import Identity, PastLostError, PeerError
+from raftq_cluster.backends.raft.peer_api import Identity, PeerError, UnfitError
 
 PROTOCOL_MIN: Final = 1
 PROTOCOL_MAX: Final = 1
@@ -31,11 +31,12 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="raftq hello"):
     address: str = ""  # HOST:PORT where the dialler is reached
     to: str = ""  # id of the node that is meant; "" for whoever is there
     end: tuple[int, int] | None = None  # term and last index of the dialler's log
+    reads: int = 1  # the highest format of the log that it reads
 
     @property
     def identity(self) -> Identity:
         """Who says so."""
-        return Identity(self.cluster_id, self.node_id, self.birth, self.end)
+        return Identity(self.cluster_id, self.node_id, self.birth, self.end, self.reads)
 
 
 class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag="raftq welcome"):
@@ -46,18 +47,19 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag="raftq welcome"):
     node_id: str
     birth: str
     end: tuple[int, int] | None = None  # term and last index of the acceptor's log
+    reads: int = 1  # the highest format of the log that it reads
 
     @property
     def identity(self) -> Identity:
         """Who says so."""
-        return Identity(self.cluster_id, self.node_id, self.birth, self.end)
+        return Identity(self.cluster_id, self.node_id, self.birth, self.end, self.reads)
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True, tag="raftq refusal"):
     """The acceptor does not agree."""
 
     why: str
-    is_past_lost: bool = False  # the dialler holds less than it once did
+    is_final: bool = False  # the dialler must not go on as it is
 
 
 _Answer: TypeAlias = Welcome | Refusal
@@ -88,14 +90,14 @@ def read_answer(frame: bytes) -> Welcome:
 
     Raises:
         PeerError: it refuses, or it is no answer.
-        PastLostError: it refuses because we have lost a part of our past.
+        UnfitError: it refuses because we must not go on as we are.
     """
     try:
         answer = _answer.decode(frame)
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise PeerError("what answers is no node") from None
     if isinstance(answer, Refusal):
-        kind = PastLostError if answer.is_past_lost else PeerError
+        kind = UnfitError if answer.is_final else PeerError
         raise kind(answer.why[:_WHY_MAX])
     return answer
 

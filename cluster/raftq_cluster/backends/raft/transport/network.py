@@ -68,7 +68,7 @@ class PeerNetwork:
         ] = {}  # where those are that have connected to us, if we know otherwise
         self._taken: dict[Route, None] = {}
         self._dialler = Dialler(
-            self._identity, lambda: self.address, self._client_context, self._what_is_lost
+            self._identity, lambda: self.address, self._client_context, self._why_unfit
         )
         self.uses_tls = tls is not None
         self._complaints: set[tuple[str, str]] = set()  # that were logged
@@ -157,8 +157,8 @@ class PeerNetwork:
                     peer, address, self._dialler, PEER, self._random, self.owner
                 )
 
-    def _what_is_lost(self, peer: Identity) -> str:
-        return self.owner.what_is_lost(peer)
+    def _why_unfit(self, peer: Identity) -> str:
+        return self.owner.why_unfit(peer)
 
     def is_up(self, peer: str) -> bool:
         """Whether ``send`` would take a frame."""
