@@ -142,6 +142,7 @@ class ConnectionLost(RaftqError, ConnectionError):  # noqa: N818 - reads as the 
 class OutcomeUnknown(RaftqError):  # noqa: N818 - reads as the state it is
     """It is not known whether the call was done; repeat it with its idempotency key to learn it.
 
+    Changes of the cluster have none, and can be repeated as they are.
     The key is remembered for some minutes. A call with another key would be a second call.
     """
 

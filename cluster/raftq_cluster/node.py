@@ -30,6 +30,7 @@ from raftq_cluster.config.settings import Address, Settings, initial_members, jo
 from raftq_cluster.observability.loop_delay import LoopDelay
 from raftq_cluster.observability.metrics import Metrics
 from raftq_cluster.servers.http.server import HttpServer
+from raftq_cluster.servers.listening import try_to_listen
 from raftq_cluster.servers.text.server import TextServer
 from raftq_cluster.servers.tls import ServerTls, TlsFiles
 from raftq_cluster.service.doors import Doors
@@ -169,8 +170,17 @@ class Node:
                 network=self._network,
                 plan=_plan(settings),
                 clock_skew_ms_max=settings.clock_skew_ms_max,
+                try_ports=self._try_ports,
             ),
         )
+
+    async def _try_ports(self) -> None:
+        """A start that could not listen in the end must not make a data directory a node's first."""
+        for name, address in (("text", self._settings.text), ("http", self._settings.http)):
+            try:
+                await try_to_listen(*address)
+            except OSError as error:
+                raise StartError(f"--{name}: {address} {_why_not(error)}") from error
 
     async def _listen(self, service: Service, opened: AsyncExitStack) -> dict[str, Server]:
         settings = self._settings

@@ -21,7 +21,7 @@ from raftq.errors import (
     Unavailable,
 )
 from raftq.transport.api import Answer, Channel
-from raftq.wire.documents import Document
+from raftq.wire.documents import ClusterChange, Document
 from raftq.wire.formats import MalformedError, decode, encode
 
 R = TypeVar("R")
@@ -84,7 +84,7 @@ class Failover:
                 index = index or getattr(reply, "index", 0) or 0  # the text protocol's is within
                 return Answer(index, reply, history is None)
             if history is None:
-                history = _History(getattr(document, "idempotency_key", ""))
+                history = _History(document)
             history.add(failure)
             if not self._is_worth_retrying(failure, history):
                 raise history.verdict(failure)
@@ -140,10 +140,11 @@ class Failover:
 class _History:
     """What the tries of one call have shown so far."""
 
-    __slots__ = ("key", "maybe_done", "protocol_errors", "tries")
+    __slots__ = ("changes", "key", "maybe_done", "protocol_errors", "tries")
 
-    def __init__(self, key: str) -> None:
-        self.key = key
+    def __init__(self, document: Document) -> None:
+        self.key = getattr(document, "idempotency_key", "")
+        self.changes = bool(self.key) or isinstance(document, ClusterChange)
         self.tries = 0
         self.protocol_errors = 0
         self.maybe_done = False
@@ -158,7 +159,7 @@ class _History:
 
     def verdict(self, error: RaftqError) -> RaftqError:
         """Give the error to raise when ``error`` ended the last try."""
-        if self.key and self.maybe_done and not error.decisive:
+        if self.changes and self.maybe_done and not error.decisive:
             unknown = OutcomeUnknown(
                 f"it is not known whether the call was done: {error.detail}",
                 idempotency_key=self.key,
@@ -166,7 +167,7 @@ class _History:
             unknown.index = error.index
             unknown.__cause__ = error
             return unknown
-        if isinstance(error, OutcomeUnknown) and not self.key:
+        if isinstance(error, OutcomeUnknown) and not self.changes:
             return Unavailable(error.detail)
         return error
 

@@ -409,6 +409,16 @@ class TransferRequest(Document):
     to: Annotated[str, Meta(max_length=64)] = ""
 
 
+ClusterChange = (
+    AddMemberRequest
+    | RemoveMemberRequest
+    | PromoteMemberRequest
+    | ReplaceMemberRequest
+    | TransferRequest
+)
+"""What changes the cluster. These have no key: doing one twice is doing it once."""
+
+
 class Problem(Reply):
     """An RFC 9457 problem document. ``code`` is one of :data:`raftq.wire.codes.CODES`."""
 

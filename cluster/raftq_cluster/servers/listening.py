@@ -30,6 +30,17 @@ class Listener(Protocol):
         ...
 
 
+async def try_to_listen(host: str, port: int) -> None:
+    """See whether ``listen`` would succeed, and listen to nobody.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(asyncio.Protocol, host, port, start_serving=False)
+    server.close()
+
+
 async def listen(
     factory: Callable[[], asyncio.BaseProtocol],
     host: str,

@@ -179,6 +179,16 @@ async def test_a_refusal_that_knows_the_key_settles_an_earlier_doubt(error):
         await modify(FakeChannel(LOST, error))
 
 
+@pytest.mark.parametrize("error", [LOST, raftq.OutcomeUnknown("leader lost")])
+@pytest.mark.asyncio
+async def test_a_change_of_the_cluster_that_may_have_been_done_ends_unknown_without_a_key(error):
+    failover = Failover([FakeChannel(error)], pacing=AT_ONCE)
+    request = documents.RemoveMemberRequest(id="n3")
+    with pytest.raises(raftq.OutcomeUnknown) as raised:
+        await failover.call("remove_member", request, documents.ClusterReply, timeout_s=0.0)
+    assert raised.value.idempotency_key == ""
+
+
 @pytest.mark.asyncio
 async def test_a_question_is_never_of_unknown_outcome():
     with pytest.raises(raftq.ConnectionLost):

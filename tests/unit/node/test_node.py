@@ -122,6 +122,23 @@ async def test_a_taken_port_is_named_and_nothing_is_left_open(flag):
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("flag", ["peer", "http", "text"])
+async def test_a_start_that_fails_on_a_taken_port_leaves_no_node_behind(flag, tmp_path):
+    settings = {"backend": "raft", "data_dir": str(tmp_path / "data"), "peer": ANY}
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        busy = Address(*taken.getsockname())
+        with pytest.raises(StartError, match=f"--{flag}: {busy} is taken by another process"):
+            await Running(**(settings | {flag: busy})).end()
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["lock"]
+    running = Running(**settings, node_id="n1")
+    assert (await running.facts()).node == "n1"
+    running.stopping.set()
+    await running.end()
+
+
+@pytest.mark.asyncio
 async def test_an_address_of_another_machine_is_refused():
     running = Running(http=Address("192.0.2.1", 0))
     with pytest.raises(StartError, match=r"--http: 192.0.2.1:0 is not an address of this machine"):

@@ -212,3 +212,27 @@ async def test_a_node_of_another_cluster_is_refused(three):
     why = three.running("n1")._why_not(own._peering.me)
     assert "belongs to cluster" in why
     await stranger.close()
+
+
+async def moved(cluster, plan_of):
+    """Give all nodes other addresses at once, and start them with other flags."""
+    for node_id in list(cluster.backends):
+        await cluster.end(node_id)
+    cluster.addresses = {node_id: free_address() for node_id in cluster.addresses}
+    await asyncio.gather(*(cluster.start(id_, plan_of(id_)) for id_ in cluster.addresses))
+    await cluster.until(lambda: bool(cluster.leader()))
+
+
+async def test_nodes_that_have_all_moved_find_each_other_by_a_new_initial_cluster(three):
+    await three.do("n1", put("a"))
+    await moved(three, lambda _id: Initial(dict(three.addresses)))
+    await three.do("n3", put("b"))
+    addresses = set(three.addresses.values())
+    await three.until(lambda: {m.peer for m in three.backends["n1"].status().members} == addresses)
+    assert len(await three.digests()) == 1
+
+
+async def test_nodes_that_have_all_moved_find_each_other_through_one_address(three):
+    await moved(three, lambda _id: Join((three.addresses["n1"],)))
+    await three.do("n3", put("b"))
+    assert len(await three.digests()) == 1

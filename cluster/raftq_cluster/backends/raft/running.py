@@ -7,7 +7,7 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ from raftq_cluster.backends.raft.disk import StoreDisk
 from raftq_cluster.backends.raft.engine import Engine
 from raftq_cluster.backends.raft.engine_api import StoppedError
 from raftq_cluster.backends.raft.facts import FactsBoard
-from raftq_cluster.backends.raft.formation import Alone, Plan, check_plan, is_removed, removed
+from raftq_cluster.backends.raft.formation import Alone, Plan, check_plan
 from raftq_cluster.backends.raft.log_clock import LogClock
 from raftq_cluster.backends.raft.membership import acquaintances, too_old, why_not_admit
 from raftq_cluster.backends.raft.messages import Message, SnapshotAck, SnapshotChunk
@@ -33,9 +33,9 @@ from raftq_cluster.backends.raft.nobody import Nobody
 from raftq_cluster.backends.raft.odd_one import Difference, report_text, sentence
 from raftq_cluster.backends.raft.peer_api import Network
 from raftq_cluster.backends.raft.peering import Peering
-from raftq_cluster.backends.raft.questions import Who, decode_answer, encode
 from raftq_cluster.backends.raft.reception import Reception
 from raftq_cluster.backends.raft.recovery import Recovered, recover
+from raftq_cluster.backends.raft.searching import Searching
 from raftq_cluster.backends.raft.selftest import verify
 from raftq_cluster.backends.raft.settling import Settling, first_members
 from raftq_cluster.backends.raft.snapshot_receiving import SnapshotReceiver
@@ -63,9 +63,6 @@ LEADER_WAIT_S: Final = 3.0
 # What was submitted is finished in this time when the node stops, or its outcome is unknown.
 DRAIN_S: Final = 10.0
 UPKEEP_S: Final = 1.0
-# After so many seconds without a leader a node asks whether it was removed.
-REMOVAL_S: Final = 3
-ASK_S: Final = 2.0
 
 
 def system_runner() -> Runner:
@@ -78,13 +75,22 @@ def _random() -> Random:
     return Random(SystemRandom().getrandbits(256))  # noqa: S311
 
 
+async def _no_ports() -> None:
+    """There is nothing to be tried."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outside:
-    """What a node takes from outside: disk, threads, time, chance. Tests give others."""
+    """What a node takes from outside: disk, threads, time, chance. Tests give others.
+
+    ``try_ports`` raises ``StartError`` if the node's servers could not listen; asked before the
+    directory gets an identity.
+    """
 
     files: Files = field(default_factory=DiskFiles)
     runner: Callable[[], Runner] = system_runner
     in_thread: InThread = asyncio.to_thread
+    try_ports: Callable[[], Awaitable[None]] = _no_ports
     clock: LogClock = field(default_factory=LogClock)
     clock_skew_ms_max: int = SKEW_MS_MAX
     random: Random = field(default_factory=_random)
@@ -145,9 +151,10 @@ class Running:
         me = Member(me_id, outside.network.address, voter=True, birth=self.identity.birth)
         self.steward = Steward(self.engine, self._calls, me, outside.monotonic)
         self._reception = Reception(self.identity, self.engine, self.steward)
-        self._silent_s = 0  # seconds without a leader
+        self._searching = Searching(
+            self.identity, outside.plan, self._ask, self.engine.fail, self.members_changed
+        )
         self._make_upkeep(files, outside)
-        self._asking: asyncio.Task[None] | None = None
         self._is_started = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -249,8 +256,7 @@ class Running:
         self.engine.stop("the node has stopped" if is_drained else "the node had to stop")
         if self._timer is not None:
             self._timer.cancel()
-        if self._asking is not None:
-            self._asking.cancel()
+        self._searching.close()
         self.steward.close()
         self._calls.close()
         await self._receiver.close()
@@ -286,10 +292,10 @@ class Running:
 
     def members_changed(self) -> None:
         """Connect to the members in force."""
-        me = self.identity.node_id
-        self._network.set_peers(
-            {item.id: item.peer for item in self._acquaintances() if item.id != me and item.peer}
-        )
+        self._network.set_peers(self._searching.addresses(self._acquaintances()))
+
+    async def _ask(self, address: str, question: bytes, timeout_s: float) -> bytes:
+        return await self._network.ask(address, question, timeout_s=timeout_s)
 
     def _acquaintances(self) -> tuple[Member, ...]:
         first = first_members(self.identity)
@@ -329,37 +335,14 @@ class Running:
         self._clocks.each_second()
         self.watch.tick()
         self._witness.each_second()
-        self._look_for_removal()
+        is_lonely = not self.engine.consensus.leader and self._has_others()
+        engine = self.engine
+        self._searching.each_second(self._acquaintances(), engine.config_index, is_lonely=is_lonely)
         try:
             self.disk_free_bytes = self._free_bytes(self._files.data_dir.path)
         except StorageError as error:
             _log.warning("the free space is not known: %s", error)
         self._timer = asyncio.get_running_loop().call_later(UPKEEP_S, self._each_second)
-
-    def _look_for_removal(self) -> None:
-        """A node that hears of no leader for long may have been removed: ask the others."""
-        is_lonely = not self.engine.consensus.leader and self._has_others()
-        self._silent_s = self._silent_s + 1 if is_lonely else 0
-        if self._silent_s >= REMOVAL_S and self._asking is None:
-            self._silent_s = 0
-            self._asking = asyncio.create_task(self._ask_for_removal(), name="raft removal")
-
-    async def _ask_for_removal(self) -> None:
-        me, engine = self.identity, self.engine
-        try:
-            for member in self._acquaintances():
-                if member.id == me.node_id or not member.peer:
-                    continue
-                try:
-                    data = await self._network.ask(member.peer, encode(Who()), timeout_s=ASK_S)
-                    answer = decode_answer(data)
-                except (peer_api.AskError, peer_api.PeerError):
-                    continue
-                if is_removed(answer, me, engine.config_index):
-                    engine.fail(removed(me.node_id, me.cluster_id))
-                    return
-        finally:
-            self._asking = None
 
 
 async def _open_files(directory: Path, node_id: str, outside: Outside, peering: Peering) -> _Files:
@@ -370,6 +353,7 @@ async def _open_files(directory: Path, node_id: str, outside: Outside, peering: 
         # Before the directory gets an identity: a taken port leaves nothing behind.
         await outside.network.start(peering)
         opened.push_async_callback(outside.network.stop)
+        await outside.try_ports()
         settling = Settling(
             data_dir, outside.plan, node_id, outside.network, peering, outside.random,
             outside.in_thread,
