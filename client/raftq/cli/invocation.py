@@ -25,16 +25,29 @@ else:
     MillisecondsType = click.ParamType
 
 DEFAULT_URL: Final = "raftq://127.0.0.1:7979"
+TIMEOUT_S: Final = 10.0  # outlives an election, not a person's patience
+UNREACHABLE_S: Final = 2.0  # a node that is started anew is back within one, as a rule
 OUTPUTS: Final = ("table", "wide", "json", "jsonl", "csv", "id")
 _CLAIMANT_CHARS_MAX: Final = 64  # what the wire allows
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def open_client(url: str, **options: Any) -> "Client":
-    """Open the client library's synchronous client."""
-    from raftq import Client
+def open_client(url: str, *, unreachable_s: float | None = None, **options: Any) -> "Client":
+    """Open the client library's synchronous client.
 
+    Args:
+        url: the nodes.
+        unreachable_s: give up after this when no node can be connected to; None: as on any trouble.
+        options: of the client.
+    """
+    from raftq import Client
+    from raftq.transport.failover import BODY_BYTES_MAX, Pacing
+    from raftq.transport.opening import open_transport
+
+    if unreachable_s is not None:
+        pacing = Pacing(unreachable_s=unreachable_s)
+        options["transport"] = open_transport(url, BODY_BYTES_MAX, pacing)
     return Client(url, **options)
 
 
@@ -45,7 +58,7 @@ class Invocation:
         self.url = ""
         self.output = ""
         self.columns: tuple[str, ...] = ()
-        self.timeout_ms = 10_000  # outlives an election, not a person's patience
+        self.timeout_ms: int | None = None
         self.claimant = ""
         self.idempotency_key = ""
         self.quiet = False
@@ -59,10 +72,18 @@ class Invocation:
         return self.url or DEFAULT_URL
 
     @contextmanager
-    def client(self, **options: Any) -> Iterator["Client"]:
-        """Open a client for the length of a block. Errors of the library pass through."""
+    def client(self, *, stays: bool = False, **options: Any) -> Iterator["Client"]:
+        """Open a client for the length of a block. Errors of the library pass through.
+
+        Where nobody can be connected to, a command soon says so, unless ``--timeout`` was given or it
+        ``stays``: it runs until it is told to stop, and nodes come back.
+        """
         options.setdefault("claimant", self.claimant or default_claimant())
-        options.setdefault("timeout_s", self.timeout_ms / 1000)
+        if self.timeout_ms is not None:
+            options["timeout_s"] = self.timeout_ms / 1000
+        elif not stays:
+            options["unreachable_s"] = UNREACHABLE_S
+        options.setdefault("timeout_s", TIMEOUT_S)
         client = self._connect(self.resolved_url, **options)
         try:
             yield client
@@ -181,7 +202,7 @@ def connected(function: Function) -> Function:
         "--timeout",
         "timeout_ms",
         type=DURATION,
-        help="Give up on a call after this, retries included.  [10s]",
+        help="Give up on a call after this, retries included.  [10s; 2s if nobody is there]",
     )
     url = _stored(
         "--url",

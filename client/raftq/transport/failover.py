@@ -5,6 +5,7 @@ decides is the one question that matters: may an earlier try have been done? See
 """
 
 import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -37,6 +38,9 @@ class Pacing:
     """How long to wait for what."""
 
     try_s: float = 10.0  # one try, beyond what the call itself may wait: then the next node
+    unreachable_s: float = (
+        math.inf
+    )  # a call that could send nothing to any node gives up after this
     backoff: Backoff = ROUND_BACKOFF
 
 
@@ -68,7 +72,8 @@ class Failover:
         """Do a call; see :class:`~raftq.transport.api.Transport`."""
         body = self._body_of(document)
         loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + timeout_s + wait_s
+        began_at = loop.time()
+        give_up_at = began_at + timeout_s + wait_s
         history: _History | None = None
         try_s = self._pacing.try_s + wait_s
         while True:
@@ -84,7 +89,7 @@ class Failover:
                 index = index or getattr(reply, "index", 0) or 0  # the text protocol's is within
                 return Answer(index, reply, history is None)
             if history is None:
-                history = _History(document)
+                history = _History(document, began_at)
             history.add(failure)
             if not self._is_worth_retrying(failure, history):
                 raise history.verdict(failure)
@@ -130,6 +135,8 @@ class Failover:
             pause_s = self._pacing.backoff.pause_s(history.tries // len(self._channels) - 1)
             if isinstance(error, TooBusy):
                 pause_s = max(pause_s, (error.retry_after_ms or 0) / 1_000)
+        if history.reached_nobody and history.tries >= len(self._channels):
+            give_up_at = min(give_up_at, history.began_at + self._pacing.unreachable_s)
         now = asyncio.get_running_loop().time()
         if now + pause_s >= give_up_at:
             raise history.verdict(error)
@@ -140,19 +147,25 @@ class Failover:
 class _History:
     """What the tries of one call have shown so far."""
 
-    __slots__ = ("changes", "key", "maybe_done", "protocol_errors", "tries")
+    __slots__ = (
+        "began_at", "changes", "key", "maybe_done", "protocol_errors", "reached_nobody", "tries",
+    )  # fmt: skip
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, began_at: float) -> None:
         self.key = getattr(document, "idempotency_key", "")
         self.changes = bool(self.key) or isinstance(document, ClusterChange)
+        self.began_at = began_at
         self.tries = 0
         self.protocol_errors = 0
         self.maybe_done = False
+        self.reached_nobody = True
 
     def add(self, error: RaftqError) -> None:
         self.tries += 1
         if isinstance(error, ProtocolError):
             self.protocol_errors += 1
+        not_sent = isinstance(error, ConnectionLost) and not error.maybe_done
+        self.reached_nobody &= not_sent
         self.maybe_done |= isinstance(error, OutcomeUnknown) or (
             isinstance(error, ConnectionLost) and error.maybe_done
         )

@@ -15,12 +15,16 @@ import msgspec
 from yarl import URL
 
 from raftq.errors import ConnectionLost, MisuseError, ProtocolError, RaftqError, error_of
+from raftq.transport.reasons import reason_of
 from raftq.transport.urls import Address
 from raftq.wire.documents import Problem
 from raftq.wire.formats import MalformedError, decode
 
 CONNECT_S: Final = 3.0  # a node on the same continent answers within one
 CONNECTIONS_MAX: Final = 100  # to one node; further calls wait for one to be free
+_WORDS_OF_A_TEXT_PORT: Final = (
+    "'- error "  # as the library quotes what came instead of a status line
+)
 _JSON: Final = {"Content-Type": "application/json", "Accept": "application/json"}
 _LARGE: Final = 2**20  # bytes; aiohttp wants a file of what is larger
 _GATEWAY_STATUSES: Final = frozenset({502, 503, 504})  # of a proxy that reached no node
@@ -94,11 +98,17 @@ class HttpChannel:
                 allow_redirects=False,
             ) as response:
                 answer = await response.read()
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+        except aiohttp.ClientConnectorError as error:
+            raise ConnectionLost(f"{self._base}: {reason_of(error)}") from error
+        except aiohttp.ConnectionTimeoutError as error:
             raise ConnectionLost(f"{self._base}: {error}") from error
         except aiohttp.ClientResponseError as error:
             # The library's own words quote the bytes over several lines.
             why = f"{self._base}: what answers there does not speak HTTP (raftq:// for a text port)"
+            if _WORDS_OF_A_TEXT_PORT in error.message:
+                raise ProtocolError(
+                    why
+                ) from error  # it has read a line of the request, and no more
             raise ConnectionLost(why, maybe_done=True) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             why = str(error) or "no answer in time"

@@ -9,6 +9,7 @@ import math
 from typing import Final, cast
 
 from raftq.errors import ConnectionLost, MisuseError, ProtocolError, RaftqError, error_of
+from raftq.transport.reasons import reason_of
 from raftq.transport.urls import Address
 from raftq.wire.codes import CODES
 from raftq.wire.documents import Problem
@@ -30,6 +31,10 @@ QUIET_S: Final = 0.5
 # their keys. A node answers a ping between two pieces of work, which take some milliseconds.
 PONG_S: Final = 1.0
 UNSENT_BYTES_MAX: Final = 1024 * 1024  # handed to the socket and not taken: then calls wait
+_HTTP: Final = b"HTTP/"
+_SPEAKS_HTTP: Final = (
+    "what answers there speaks HTTP, not the text protocol (http:// for an HTTP port)"
+)
 
 
 class TextChannel:
@@ -112,7 +117,7 @@ class TextChannel:
         except TimeoutError as error:
             raise ConnectionLost(f"{self._address} did not accept a connection in time") from error
         except OSError as error:
-            raise ConnectionLost(f"{self._address}: {error.strerror or error}") from error
+            raise ConnectionLost(f"{self._address}: {reason_of(error)}") from error
         finally:
             self._connecting = None
         self._connection = connection
@@ -185,7 +190,8 @@ class _Connection(asyncio.Protocol):
         try:
             replies = self._parser.feed(data)
         except FramingError as error:
-            self._abort(str(error), is_garbage=True)
+            is_http = not self._answered and data.startswith(_HTTP)
+            self._abort(_SPEAKS_HTTP if is_http else str(error), is_garbage=True)
             return
         pending = self._pending
         for reply in replies:

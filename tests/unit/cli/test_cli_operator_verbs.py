@@ -132,6 +132,13 @@ def test_nobody_there_or_no_leader_is_critical():
     assert (ran.code, ran.out) == (2, "CRITICAL: no leader is known\n")
 
 
+def test_a_check_has_little_patience_unless_it_is_given_some():
+    client = RecordingClient(cluster=cluster())
+    invoke(client, "check")
+    invoke(client, "check", "--timeout", "30s")
+    assert [options["timeout_s"] for _, options in client.opened] == [2.0, 30.0]
+
+
 def test_a_check_that_cannot_be_done_is_unknown():
     assert check("--max-ready", "many").code == 3
     assert check(cluster=KeyError("x")).code == 3

@@ -1,7 +1,9 @@
 """The command as a whole: help, speed of help, wrong words, errors and exit codes."""
 
+import socket
 import subprocess
 import sys
+import time
 
 import pytest
 from tests.support.node_process import REPOSITORY, child_environment
@@ -10,6 +12,8 @@ from tests.support.recording_client import RecordingClient
 
 from raftq import errors
 from raftq.cli.commands import VERBS
+from raftq.cli.invocation import open_client
+from raftq.errors import ConnectionLost
 from raftq.wire.documents import FailedPart
 
 ALL_VERBS = [name for section in VERBS.values() for name in section]
@@ -183,6 +187,28 @@ def test_the_time_to_give_up_is_passed_on():
     client = RecordingClient()
     invoke(client, "tasks", "q", "--timeout", "1m")
     assert client.opened[0][1]["timeout_s"] == 60
+    assert "unreachable_s" not in client.opened[0][1]  # who says how long is taken at the word
+
+
+def test_a_command_soon_says_that_nobody_is_there_and_one_that_stays_waits():
+    client = RecordingClient()
+    invoke(client, "tasks", "q")
+    assert client.opened[0][1]["unreachable_s"] == 2.0
+    invoke(client, "tail", "--count", "1")
+    assert all("unreachable_s" not in options for _, options in client.opened[1:])
+
+
+def test_a_dead_address_is_told_of_within_its_time_by_a_real_client():
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"raftq://127.0.0.1:{nobody.getsockname()[1]}"
+        began = time.monotonic()
+        with (
+            open_client(url, unreachable_s=0.2, timeout_s=60) as client,
+            pytest.raises(ConnectionLost, match=f"{url}: Connection refused"),
+        ):
+            client.time()
+        assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -275,3 +275,24 @@ async def test_a_closed_transport_closes_its_channels_and_refuses_calls():
     assert [channel.closed for channel in channels] == [1, 1]
     with pytest.raises(raftq.MisuseError, match="closed"):
         await call(failover)
+
+
+# --- nobody there --------------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_a_call_that_reaches_nobody_gives_up_early_where_that_is_wished_and_asks_all_first():
+    pacing = Pacing(backoff=Backoff(0.0, 0.0), unreachable_s=0.0)
+    channels = [FakeChannel(NOT_SENT) for _ in range(3)]
+    with pytest.raises(ConnectionLost):
+        await call(Failover(channels, pacing=pacing))
+    assert [len(channel.bodies) for channel in channels] == [1, 1, 1]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("sign_of_life", [LOST, raftq.Unavailable("no leader")])
+async def test_one_node_that_was_reached_is_reason_to_go_on(sign_of_life):
+    pacing = Pacing(backoff=Backoff(0.0, 0.0), unreachable_s=0.0)
+    first = FakeChannel(NOT_SENT, NOT_SENT, DONE)
+    answer = await call(Failover([first, FakeChannel(sign_of_life)], pacing=pacing))
+    assert not answer.is_first_try

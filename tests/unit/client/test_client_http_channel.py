@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -147,11 +148,33 @@ async def test_a_connection_that_ends_before_the_answer_leaves_a_doubt(reply):
 
 @pytest.mark.asyncio
 async def test_a_peer_that_does_not_speak_http_is_told_in_one_line():
-    async with peer_of(b"- error a request starts with its id, a number\n") as (_, channel):
+    async with peer_of(b"220 mail.example.org ESMTP\r\n") as (_, channel):
         with pytest.raises(raftq.ConnectionLost, match="does not speak HTTP") as lost:
             await send(channel)
     assert lost.value.maybe_done
     assert "\n" not in lost.value.detail
+
+
+@pytest.mark.asyncio
+async def test_a_text_port_is_told_apart_for_certain():
+    async with peer_of(b"- error a request starts with its id, a number\n") as (_, channel):
+        with pytest.raises(raftq.ProtocolError, match="raftq:// for a text port"):
+            await send(channel)
+
+
+@pytest.mark.asyncio
+async def test_a_refused_connection_is_told_in_the_systems_words_and_leaves_no_doubt():
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        (address,) = parse_urls(url)
+        channel = HttpChannel(address)
+        try:
+            with pytest.raises(raftq.ConnectionLost, match=f"^{url}: Connection refused$") as lost:
+                await send(channel)
+        finally:
+            await channel.close()
+    assert not lost.value.maybe_done
 
 
 @pytest.mark.asyncio

@@ -225,8 +225,15 @@ async def test_the_last_words_of_a_node_are_passed_on(channel, node):
 
 @pytest.mark.asyncio
 async def test_nonsense_from_the_start_is_a_protocol_error(channel, node):
-    node.script = lambda call: b"HTTP/1.1 400 Bad Request\r\n\r\n"
+    node.script = lambda call: b"220 mail.example.org ESMTP\r\n"
     with pytest.raises(raftq.ProtocolError, match="not a reply"):
+        await channel.send("time", b"{}", TIMEOUT_S)
+
+
+@pytest.mark.asyncio
+async def test_an_http_port_is_told_as_one(channel, node):
+    node.script = lambda call: b"HTTP/1.1 400 Bad Request\r\n\r\n"
+    with pytest.raises(raftq.ProtocolError, match="speaks HTTP, not the text protocol"):
         await channel.send("time", b"{}", TIMEOUT_S)
 
 

@@ -54,7 +54,7 @@ def command(invocation: Invocation, in_flight: int, length_ms: int, size: int, q
     The tasks go through --queue and are gone at the end.
     """
     printer = invocation.printer
-    with invocation.client() as client:
+    with invocation.client(stays=True) as client:
         result = client.run(
             lambda inner: _measure(inner, in_flight, length_ms / 1000, "x" * size, queue)
         )

@@ -20,6 +20,7 @@ WARNING: Final = 1
 CRITICAL: Final = 2
 UNKNOWN: Final = 3
 _WORDS: Final = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
+TIMEOUT_S: Final = 2.0  # a monitor has little patience, and asks again soon
 _QUEUES_MAX: Final = 100_000
 
 
@@ -66,10 +67,10 @@ class CheckVerb(Verb):
 def command(invocation: Invocation, queues: tuple[str, ...], **bounds: Unpack[Bounds]) -> int:
     """Print one line and exit with 0 (well), 1 (warning), 2 (critical) or 3 (unknown).
 
-    Critical: nobody answers, no leader is known, or a --max bound is passed.
+    Critical: nobody answers within 2 s (--timeout), no leader is known, or a --max bound is passed.
     """
     try:
-        with invocation.client() as client:
+        with invocation.client(timeout_s=TIMEOUT_S) as client:
             findings, facts = _look(client, queues, bounds)
     except Exception as error:  # noqa: BLE001 - whatever it is, a monitor wants its line
         severity = CRITICAL if hasattr(error, "code") else UNKNOWN

@@ -46,7 +46,7 @@ def command(
     for_people = invocation.printer.is_table
     before: dict[str, tuple[int, ...]] = {}
     looks = 0
-    with suppress(KeyboardInterrupt), invocation.client() as client:
+    with suppress(KeyboardInterrupt), invocation.client(stays=True) as client:
         while count is None or looks < count:
             if looks:
                 time.sleep(interval_ms / 1000)

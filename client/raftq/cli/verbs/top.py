@@ -39,7 +39,12 @@ def command(
     before: Look | None = None
     looks = 0
     live = Live(console=Console(), screen=sys.stdout.isatty(), auto_refresh=False)
-    with suppress(KeyboardInterrupt), invocation.client() as client, _keys() as quit_pressed, live:
+    with (
+        suppress(KeyboardInterrupt),
+        invocation.client(stays=True) as client,
+        _keys() as quit_pressed,
+        live,
+    ):
         while count is None or looks < count:
             if looks and quit_pressed(interval_ms / 1000):
                 return

@@ -75,7 +75,7 @@ def command(
     function = _handler(invocation, shell_command, handler)
     timeout_ms = given["work_timeout_ms"]
     # Two workers of one user are two claimants, unlike two commands: each has a name by chance.
-    with invocation.client(claimant=invocation.claimant or None) as client:
+    with invocation.client(stays=True, claimant=invocation.claimant or None) as client:
         worker = Worker(
             client,
             *queues,
