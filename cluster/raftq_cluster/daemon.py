@@ -19,7 +19,7 @@ import click
 
 from raftq_cluster.config import EXIT_ERROR, StartError
 from raftq_cluster.config.loading import CONFIG_FLAG, Loaded, load
-from raftq_cluster.config.settings import OPTIONS, Settings
+from raftq_cluster.config.settings import OPTIONS, Settings, without_password
 
 # What is young is looked through, at most 40,000 objects at a time: 10 to 20 ms. The defaults cost pauses of
 # 200 ms with a million tasks, a large second number one of 350 ms whenever as many were inserted (million.py).
@@ -44,7 +44,10 @@ def _run(action: Callable[[], object]) -> int:
     try:
         result = action()
     except ImportError as error:
-        return _refuse(f"{error}: a node needs pip install 'raftq[server]'", EXIT_ERROR)
+        return _refuse(
+            f"{error}: a node needs pip install 'raftq[server]', and raftq[postgres] for PostgreSQL",
+            EXIT_ERROR,
+        )
     except StartError as error:
         return _refuse(error.sentence, error.exit_code)
     except click.ClickException as error:
@@ -118,7 +121,7 @@ def config_show(ctx: click.Context, /, **given: Any) -> None:
     """Print every setting as a line of raftq.toml, with where it came from."""
     loaded = load_settings(_merged(ctx, given))
     lines = [
-        (f"{option.key} = {_toml(getattr(loaded.settings, option.name))}", option.name)
+        (f"{option.key} = {_shown(option.name, loaded.settings)}", option.name)
         for option in OPTIONS.values()
     ]
     width = max(len(line) for line, _name in lines)
@@ -132,6 +135,11 @@ def _merged(ctx: click.Context, given: Mapping[str, Any]) -> dict[str, Any]:
     """Flags after the command's word count, and those before it."""
     before: Mapping[str, Any] = ctx.obj or {}
     return {name: before.get(name) if value is None else value for name, value in given.items()}
+
+
+def _shown(name: str, settings: Settings) -> str:
+    value = getattr(settings, name)
+    return _toml(without_password(value) if name == "postgres_dsn" else value)
 
 
 def _toml(value: object) -> str:
@@ -183,6 +191,72 @@ def dev(ctx: click.Context, /, **given: Any) -> int:
         raise click.UsageError("dev takes its own flags only, and after the word dev")
     exit_code: int = run_dev(DevOptions(**given))
     return exit_code
+
+
+@raftqd.group("pg")
+def pg() -> None:
+    """Make, upgrade and look at the tables of --backend postgres."""
+
+
+def _database_flags(function: Function) -> Function:
+    """Add the flags that say which database."""
+    for name in ("postgres_schema", "postgres_dsn"):
+        option = OPTIONS[name]
+        add = click.option(
+            option.flag, name, metavar=option.metavar, default=None, help=option.help
+        )
+        function = add(function)
+    return click.option(CONFIG_FLAG, metavar="FILE", default=None, help="settings file")(function)
+
+
+def _database(ctx: click.Context, given: Mapping[str, Any]) -> Settings:
+    flags = {**_without_none(ctx.find_root().obj or {}), **_without_none(given)}
+    return load_settings({"config": None, **flags, "backend": "postgres"}).settings
+
+
+def _without_none(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if value is not None}
+
+
+@pg.command("init")
+@_database_flags
+@click.pass_context
+def pg_init(ctx: click.Context, /, **given: Any) -> None:
+    """Make the schema and its tables. Does nothing where they are there."""
+    from raftq_cluster import postgres_tables  # noqa: PLC0415 - an extra
+
+    click.echo(postgres_tables.run(_database(ctx, given), "init"))
+
+
+@pg.command("upgrade")
+@_database_flags
+@click.pass_context
+def pg_upgrade(ctx: click.Context, /, **given: Any) -> None:
+    """Bring the schema to this version. There is no way back but a backup."""
+    from raftq_cluster import postgres_tables  # noqa: PLC0415 - an extra
+
+    click.echo(postgres_tables.run(_database(ctx, given), "upgrade"))
+
+
+@pg.command("status")
+@_database_flags
+@click.pass_context
+def pg_status(ctx: click.Context, /, **given: Any) -> None:
+    """Tell the versions, and how full and how tidy the tables are."""
+    from raftq_cluster import postgres_tables  # noqa: PLC0415 - an extra
+
+    click.echo(postgres_tables.run(_database(ctx, given), "status"))
+
+
+@pg.command("print")
+@_database_flags
+@click.pass_context
+def pg_print(ctx: click.Context, /, **given: Any) -> None:
+    """Print what init would do, as a script for psql. Connects to nothing."""
+    from raftq_cluster import postgres_tables  # noqa: PLC0415 - an extra
+
+    before = {**(ctx.find_root().obj or {}), **_without_none(given)}
+    click.echo(postgres_tables.script(before.get("postgres_schema") or "raftq"), nl=False)
 
 
 def run_node(loaded: Loaded) -> int:

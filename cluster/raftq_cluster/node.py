@@ -26,7 +26,13 @@ from raftq_cluster.backends.raft.transport.network import PeerNetwork
 from raftq_cluster.backends.raft.transport.tls import PeerTls
 from raftq_cluster.backends.raft.upkeep import Bounds
 from raftq_cluster.config import StartError
-from raftq_cluster.config.settings import Address, Settings, initial_members, join_addresses
+from raftq_cluster.config.settings import (
+    Address,
+    Settings,
+    initial_members,
+    join_addresses,
+    without_password,
+)
 from raftq_cluster.observability.loop_delay import LoopDelay
 from raftq_cluster.observability.metrics import Metrics
 from raftq_cluster.servers.http.server import HttpServer
@@ -62,7 +68,7 @@ class Facts(NamedTuple):
     text: Address
     peer: str  # HOST:PORT where other nodes reach it, "" if they cannot
     role: str
-    data: str  # absolute path, or "memory"
+    data: str  # absolute path, or "memory", or the database
 
 
 class Server(Protocol):
@@ -160,6 +166,8 @@ class Node:
         settings = self._settings
         if settings.backend == "memory":
             return MemoryBackend(node_id=settings.node_id or _MEMORY_NODE_ID)
+        if settings.backend == "postgres":
+            return self._postgres()
         self._network = _network(settings)
         return RaftBackend(
             Path(settings.data_dir),
@@ -181,6 +189,18 @@ class Node:
                 await try_to_listen(*address)
             except OSError as error:
                 raise StartError(f"--{name}: {address} {_why_not(error)}") from error
+
+    def _postgres(self) -> Backend:
+        try:
+            from raftq_cluster.backends.postgres.backend import PostgresBackend  # noqa: PLC0415 - an extra
+            from raftq_cluster.backends.postgres.connecting import Place  # noqa: PLC0415
+        except ImportError as error:
+            raise StartError(
+                f"--backend postgres needs pip install 'raftq[postgres]': {error}"
+            ) from None
+        settings = self._settings
+        place = Place(settings.postgres_dsn, settings.postgres_schema, not settings.postgres_poll)
+        return PostgresBackend(place, node_id=settings.node_id, on_fatal=self.fail)
 
     async def _listen(self, service: Service, opened: AsyncExitStack) -> dict[str, Server]:
         settings = self._settings
@@ -209,14 +229,13 @@ class Node:
     def _facts(self, service: Service, servers: dict[str, Server]) -> Facts:
         status = service.status()
         roles = {member.id: member.role for member in status.members}
-        in_memory = self._settings.backend == "memory"
         return Facts(
             node=status.node,
             http=Address(*servers["http"].address[:2]),
             text=Address(*servers["text"].address[:2]),
             peer="" if self._network is None else self._network.address,
             role=roles[status.node],
-            data="memory" if in_memory else str(Path(self._settings.data_dir).resolve()),
+            data=_place_of_data(self._settings),
         )
 
     async def _stop_servers(self, servers: dict[str, Server]) -> None:
@@ -240,6 +259,14 @@ def _why_not(error: OSError | StartError) -> str:
         return "cannot be resolved to an address of this machine"
     number = cause.errno if isinstance(cause, OSError) else None
     return _REASONS.get(number or 0, f"cannot be listened on: {error}")
+
+
+def _place_of_data(settings: Settings) -> str:
+    if settings.backend == "memory":
+        return "memory"
+    if settings.backend == "postgres":
+        return without_password(settings.postgres_dsn)
+    return str(Path(settings.data_dir).resolve())
 
 
 def _network(settings: Settings) -> PeerNetwork:

@@ -11,9 +11,12 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from raftq_cluster.backends.api import Backend
 from raftq_cluster.backends.memory import MemoryBackend
+from raftq_cluster.backends.postgres.backend import PostgresBackend
+from raftq_cluster.backends.postgres.connecting import Place
 from raftq_cluster.core.operations import Operation
 from raftq_cluster.core.outcomes import Outcome
 from raftq_cluster.core.queries import Query
+from tests.support.postgres_server import Server, fresh_schema, shared_server
 from tests.support.raft_node import RaftNode
 from tests.support.virtual_disk import Loss, VirtualDisk
 
@@ -116,6 +119,44 @@ class OneNodeOfRaft:
         return OneNodeOfRaft(await self._node.after_power_cut(Loss.EVERYTHING))
 
 
+class NodeOverPostgres:
+    """A PostgreSQL backend over a schema of its own. Time is the test's."""
+
+    def __init__(self, server: Server, place: Place, now_ms: int = START_MS) -> None:
+        self._server = server
+        self._place = place
+        self.now_ms = now_ms
+        self.backend: Backend = PostgresBackend(place, clock=lambda: self.now_ms, seed=1)
+
+    def pass_ms(self, ms: int) -> None:
+        self.now_ms += ms
+
+    async def restarted(self) -> Node:
+        await self.backend.stop()
+        return await self._next_life()
+
+    async def after_power_cut(self) -> Node:
+        self._server.crash()
+        await self.backend.stop()
+        self._server.start()
+        return await self._next_life()
+
+    async def _next_life(self) -> Node:
+        node = NodeOverPostgres(self._server, self._place, self.now_ms)
+        await node.backend.start()
+        return node
+
+
+@asynccontextmanager
+async def postgres() -> AsyncIterator[Subject]:
+    server = shared_server()
+    async with fresh_schema(server) as place:
+        subject = Subject(NodeOverPostgres(server, place))
+        await subject.backend.start()
+        yield subject
+        await subject.backend.stop()
+
+
 @asynccontextmanager
 async def memory() -> AsyncIterator[Subject]:
     subject = Subject(MemoryNode())
@@ -134,5 +175,6 @@ async def raft() -> AsyncIterator[Subject]:
 KINDS: Final = {
     "memory": Kind(memory, is_durable=False),
     "raft": Kind(raft, is_durable=True),
+    "postgres": Kind(postgres, is_durable=True),
 }
 DURABLE: Final = [name for name, kind in KINDS.items() if kind.is_durable]

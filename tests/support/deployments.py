@@ -1,4 +1,4 @@
-"""The same cluster in three forms: the client's double, a text server and an HTTP server over memory.
+"""The same cluster in several forms: the client's double, and text and HTTP servers over each store.
 
     async with DEPLOYMENTS["text"]() as cluster:
         client = cluster.client("me")
@@ -10,18 +10,18 @@ Time stands still until the test moves it; clients are closed at the end.
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from raftq import AsyncClient, Client
 from raftq.testing import ManualClock, MemoryQueue
-from raftq_cluster.backends.memory import MemoryBackend
+from raftq_cluster.backends.api import Backend
 from raftq_cluster.observability.metrics import Metrics
 from raftq_cluster.servers.http.server import HttpServer
 from raftq_cluster.servers.text.server import TextServer
 from raftq_cluster.service.doors import Doors
 from raftq_cluster.service.facade import Service
+from tests.support.stores import MEMORY, NODE_ID, POSTGRES, opened_store, stored_in
 
-NODE_ID: Final = "n1"
 STOP_S: Final = 5.0
 
 
@@ -90,32 +90,46 @@ async def double() -> AsyncIterator[Cluster]:
         await cluster.close()
 
 
+class _Served(NamedTuple):
+    service: Service
+    server: Server
+
+
+@asynccontextmanager
+async def _served(backend: Backend, make: Callable[[Service], Server]) -> AsyncIterator[_Served]:
+    service = Service(backend)
+    await service.start()
+    server = make(service)
+    await server.start()
+    try:
+        yield _Served(service, server)
+    finally:
+        await server.stop(drain_s=STOP_S)
+        await service.stop()
+
+
 def _over(
-    scheme: str, make: Callable[[Service], Server]
+    scheme: str, make: Callable[[Service], Server], store: str = MEMORY
 ) -> Callable[[], AbstractAsyncContextManager[Cluster]]:
     @asynccontextmanager
-    async def served() -> AsyncIterator[Cluster]:
+    async def deployed() -> AsyncIterator[Cluster]:
         clock = ManualClock()
-        service = Service(MemoryBackend(clock=clock.time_ms, node_id=NODE_ID, seed=1))
-        await service.start()
-        server = make(service)
-        await server.start()
-        host, port = server.address
-        url = f"{scheme}://{host}:{port}"
-        cluster = Cluster(
-            clock,
-            lambda claimant: AsyncClient(url, claimant=claimant),
-            lambda claimant: Client(url, claimant=claimant),
-            service.check_due,
-        )
-        try:
-            yield cluster
-        finally:
-            await cluster.close()
-            await server.stop(drain_s=STOP_S)
-            await service.stop()
+        with stored_in(store):
+            async with opened_store(clock.time_ms) as backend, _served(backend, make) as served:
+                host, port = served.server.address
+                url = f"{scheme}://{host}:{port}"
+                cluster = Cluster(
+                    clock,
+                    lambda claimant: AsyncClient(url, claimant=claimant),
+                    lambda claimant: Client(url, claimant=claimant),
+                    served.service.check_due,
+                )
+                try:
+                    yield cluster
+                finally:
+                    await cluster.close()
 
-    return served
+    return deployed
 
 
 def _text(service: Service) -> Server:
@@ -130,4 +144,6 @@ DEPLOYMENTS: Final[dict[str, Callable[[], AbstractAsyncContextManager[Cluster]]]
     "double": double,
     "text": _over("raftq", _text),
     "http": _over("http", _http),
+    "text-postgres": _over("raftq", _text, POSTGRES),
+    "http-postgres": _over("http", _http, POSTGRES),
 }

@@ -1,4 +1,4 @@
-"""An HTTP server over memory on a port of its own, and a peer that says exactly the bytes it is told.
+"""An HTTP server on a port of its own, and a peer that says exactly the bytes it is told.
 
     async with serving() as node, node.peer() as peer:
         answer = await peer.ask("GET", "/v1/time")
@@ -16,13 +16,13 @@ from typing import Any, Final, NamedTuple, Self
 import msgspec
 
 from raftq_cluster.auth.store import TokenStore
-from raftq_cluster.backends.memory import MemoryBackend
 from raftq_cluster.observability.metrics import Metrics
 from raftq_cluster.servers.http.limits import Patience
 from raftq_cluster.servers.http.server import HttpServer
 from raftq_cluster.service.doors import Doors
 from raftq_cluster.service.facade import Service
 from raftq_cluster.service.limits import Limits
+from tests.support.stores import opened_store
 
 START_MS: Final = 1_800_000_000_000
 ANSWER_S: Final = 20.0  # a loaded machine answers well within it
@@ -192,20 +192,21 @@ async def serving(
     """Start a node and stop it in the end."""
     context = None if tls is None else lambda: tls
     clock = ManualClock()
-    service = Service(MemoryBackend(clock=clock, seed=1), limits)
-    await service.start()
-    server = HttpServer(
-        Doors(service, tokens),
-        "127.0.0.1",
-        0,
-        node_id="n1",
-        metrics=Metrics("0"),
-        tls=context,
-        patience=patience,
-    )
-    await server.start()
-    try:
-        yield Node(server, service, clock)
-    finally:
-        await server.stop(drain_s=0)
-        await service.stop()
+    async with opened_store(clock) as backend:
+        service = Service(backend, limits)
+        await service.start()
+        server = HttpServer(
+            Doors(service, tokens),
+            "127.0.0.1",
+            0,
+            node_id="n1",
+            metrics=Metrics("0"),
+            tls=context,
+            patience=patience,
+        )
+        await server.start()
+        try:
+            yield Node(server, service, clock)
+        finally:
+            await server.stop(drain_s=0)
+            await service.stop()

@@ -1,4 +1,4 @@
-"""A text server over memory on a port of its own, and a peer that says exactly the bytes it is told.
+"""A text server on a port of its own, and a peer that says exactly the bytes it is told.
 
     async with serving() as node, node.peer() as peer:
         assert await peer.ask(b"1 ping\\n", 7) == b"1 pong\\n"
@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from typing import Final, NamedTuple, Self
 
 from raftq_cluster.auth.store import TokenStore
-from raftq_cluster.backends.api import Sink
+from raftq_cluster.backends.api import Backend, Sink
 from raftq_cluster.backends.memory import MemoryBackend
 from raftq_cluster.core.operations import Operation
 from raftq_cluster.servers.text.connection import AckedEnds
@@ -26,6 +26,7 @@ from raftq_cluster.service.doors import Doors
 from raftq_cluster.service.facade import Service
 from raftq_cluster.service.limits import Limits
 from tests.support.http_node import ManualClock
+from tests.support.stores import opened_store
 
 ANSWER_S: Final = 20.0  # a loaded machine answers well within it
 
@@ -122,7 +123,7 @@ class Node(NamedTuple):
 
     server: TextServer
     service: Service
-    backend: HeldBackend
+    backend: Backend
     clock: ManualClock
 
     def peer(self, tls: ssl.SSLContext | None = None) -> Peer:
@@ -159,20 +160,20 @@ async def serving(
     """Start a node and stop it in the end."""
     context = None if tls is None else lambda: tls
     clock = ManualClock()
-    backend = HeldBackend(clock)
-    service = Service(backend, limits, ids)
-    await service.start()
-    server = TextServer(
-        Doors(service, tokens),
-        "127.0.0.1",
-        0,
-        tls=context,
-        acked_ends=acked_ends,
-        patience=patience,
-    )
-    await server.start()
-    try:
-        yield Node(server, service, backend, clock)
-    finally:
-        await server.stop(drain_s=0)
-        await service.stop()
+    async with opened_store(clock, lambda: HeldBackend(clock)) as backend:
+        service = Service(backend, limits, ids)
+        await service.start()
+        server = TextServer(
+            Doors(service, tokens),
+            "127.0.0.1",
+            0,
+            tls=context,
+            acked_ends=acked_ends,
+            patience=patience,
+        )
+        await server.start()
+        try:
+            yield Node(server, service, backend, clock)
+        finally:
+            await server.stop(drain_s=0)
+            await service.stop()

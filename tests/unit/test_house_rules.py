@@ -31,6 +31,7 @@ PACKAGES_WITH_A_DESIGN: Final = (
     "client/raftq/worker",
     "cluster",
     "cluster/raftq_cluster/backends",
+    "cluster/raftq_cluster/backends/postgres",
     "cluster/raftq_cluster/backends/raft",
     "cluster/raftq_cluster/codec",
     "cluster/raftq_cluster/core",

@@ -31,6 +31,10 @@ CONFIG_VARIABLE: Final = "RAFTQ_CONFIG"
 FILE_BYTES_MAX: Final = 1 * MIB  # a settings file is some kilobytes; anything larger is a mistake
 _SUFFIXES: Final = {"KiB": KIB, "MiB": MIB, "GiB": GIB}
 _SIMILARITY: Final = 0.8  # how near a name must be to be offered as what was meant
+_SHAPES: Final = {
+    "node_id": "a name of at most 63 letters, digits, '.', '_' and '-'",
+    "postgres_schema": "a name of at most 50 small letters, digits and underscores",
+}
 # Not of the node, but of those who use one: no mistakes here.
 _CLIENT_VARIABLES: Final = {
     f"RAFTQ_{name}" for name in ("URL", "TOKEN", "TOKEN_FILE", "CA", "CERT", "KEY", "CLAIMANT")
@@ -137,10 +141,8 @@ def _expected(option: Option) -> str:
         return "HOST:PORT (an IPv6 host stands in brackets, port 0 lets the system choose)"
     if option.plain_type is bool:
         return "true or false"
-    if option.name == "node_id":
-        return "a name of at most 63 letters, digits, '.', '_' and '-'"
     if option.plain_type is str:
-        return "a path"
+        return _SHAPES.get(option.name, "a path")
     low, high = _bounds(option)
     unit = " bytes (KiB, MiB and GiB may follow the number)" if option.metavar == "SIZE" else ""
     return f"a whole number from {low} to {high}{unit}"
@@ -213,6 +215,10 @@ def _check_peers(settings: Settings, origins: Mapping[str, str]) -> None:
         except ValueError:
             text = getattr(settings, name)
             raise _usage(f"{_where(name, origins)}: {text!r} is not {shape}") from None
+    if settings.backend == "postgres" and not settings.postgres_dsn:
+        raise _usage("--backend postgres needs --postgres-dsn: the database's address")
+    if settings.postgres_dsn and settings.backend != "postgres":
+        raise _usage(f"{_where('postgres_dsn', origins)} needs --backend postgres")
     if settings.backend != "raft" and (settings.initial_cluster or settings.join):
         raise _usage("--initial-cluster and --join need --backend raft")
 

@@ -64,8 +64,14 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+_PASSWORD: Final = re.compile(r"(?<=:)[^:@/]*(?=@)|(?<=password=)(?:'[^']*'|[^&\s]*)")
 JOIN_WAIT: Final = "wait"  # for ``--join``: until a leader comes
 NODE_ID: Final = "[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
+
+
+def without_password(dsn: str) -> str:
+    """Write a DSN as it may be shown and logged."""
+    return _PASSWORD.sub("***", dsn)
 
 
 def peer_addresses(text: str) -> tuple[str, ...]:
@@ -181,9 +187,31 @@ class Settings(Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     backend: Annotated[
-        Literal["raft", "memory"],
-        Meta(description="raft keeps tasks on disk; memory forgets them when the node stops"),
+        Literal["raft", "memory", "postgres"],
+        Meta(
+            description="raft keeps tasks on disk; memory forgets them when the node stops;"
+            " postgres keeps them in a database"
+        ),
     ] = "raft"
+    postgres_dsn: Annotated[
+        str,
+        Meta(
+            description="the database, as postgresql://USER@HOST/NAME; PGPASSWORD and ~/.pgpass are read",
+            extra={"metavar": "DSN"},
+        ),
+    ] = ""
+    postgres_schema: Annotated[
+        str,
+        Meta(
+            pattern="^[a-z_][a-z0-9_]{0,49}$",
+            description="schema that the tables are in",
+            extra={"metavar": "NAME"},
+        ),
+    ] = "raftq"
+    postgres_poll: Annotated[
+        bool,
+        Meta(description="keep nothing beyond a transaction, as PgBouncer needs; do not listen"),
+    ] = False
     insecure: Annotated[
         bool, Meta(description="allow other machines to connect although nothing protects the node")
     ] = False

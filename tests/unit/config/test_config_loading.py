@@ -6,7 +6,7 @@ import pytest
 
 from raftq_cluster.config import EXIT_USAGE, StartError
 from raftq_cluster.config.loading import FILE_BYTES_MAX, Loaded, load
-from raftq_cluster.config.settings import OPTIONS, Address, Settings
+from raftq_cluster.config.settings import OPTIONS, Address, Settings, without_password
 
 
 def loaded(directory: Path, *, env=None, config=None, **flags) -> Loaded:
@@ -64,6 +64,7 @@ def test_every_setting_can_be_given_as_flag_variable_and_key(tmp_path, option):
     samples |= {"log_level": "debug", "log_format": "json", "node_id": "n9", "data_dir": "d"}
     samples |= {"peer": "[::1]:8", "peer_advertise": "h:1", "join": "h:1,h:2"}
     samples |= {"initial_cluster": "a=h:1,b=h:2"}
+    samples |= {"postgres_dsn": "postgresql://h/d", "postgres_schema": "s", "postgres_poll": "true"}
     together = (("peer_cert", "peer_key", "peer_ca"), ("tls_cert", "tls_key", "tls_ca"))
     samples |= {name: "f" for names in together for name in names} | {"tokens": "f"}
     raw = samples.get(option.name, "2048")
@@ -71,6 +72,8 @@ def test_every_setting_can_be_given_as_flag_variable_and_key(tmp_path, option):
     others = {
         n: "f" for names in together if option.name in names for n in names if n != option.name
     }
+    if option.name == "postgres_dsn":
+        others = {"backend": "postgres"}
     (tmp_path / "raftq.toml").write_text(f"{option.key} = {toml}\n")
     from_file = loaded(tmp_path, **others)
     from_variable = loaded(tmp_path / "empty", env={option.variable: raw}, **others)
@@ -100,7 +103,7 @@ def test_sizes_may_carry_a_binary_suffix(tmp_path, text, bytes_):
         ("http", "127.0.0.1:-1", "HOST:PORT"),
         ("http", "127.0.0.1:²", "HOST:PORT"),
         ("text", "::1:7979", "HOST:PORT"),
-        ("backend", "postgres", "raft or memory"),
+        ("backend", "mysql", "raft or memory or postgres"),
         ("log_level", "loud", "debug or info or warning or error"),
         ("node_id", "a b", "a name"),
         ("data_dir", "", "a path"),
@@ -227,6 +230,9 @@ def test_addresses_are_written_as_they_are_read():
         ({"peer": "0.0.0.0:7678"}, "--peer-cert, --peer-key and --peer-ca"),
         ({"peer_cert": "c"}, "give all three"),
         ({"join": "h:1", "initial_cluster": "a=h:1"}, "give one of them"),
+        ({"backend": "postgres"}, "needs --postgres-dsn"),
+        ({"postgres_dsn": "postgresql://h/d"}, "needs --backend postgres"),
+        ({"postgres_schema": "a;b"}, "is not a name of at most 50 small letters"),
         ({"join": "nowhere"}, "--join: 'nowhere' is not HOST:PORT"),
         ({"initial_cluster": "a=h:1,a=h:2"}, "with each id and address once"),
         ({"initial_cluster": "a=h:1,b=h:1"}, "with each id and address once"),
@@ -255,3 +261,16 @@ def test_settings_of_a_cluster_that_make_no_sense_are_refused_in_one_sentence(
 )
 def test_who_listens_everywhere_is_reached_where_peers_reach_it(listening, peer, reached):
     assert str(Address.parse(listening).reached(peer)) == reached
+
+
+@pytest.mark.parametrize(
+    ("dsn", "shown"),
+    [
+        ("postgresql://u:s3cret@h:5432/d", "postgresql://u:***@h:5432/d"),
+        ("postgresql://u@h/d?password=s3cret&x=1", "postgresql://u@h/d?password=***&x=1"),
+        ("host=h password='s3 cret' user=u", "host=h password=*** user=u"),
+        ("postgresql://u@h/d", "postgresql://u@h/d"),
+    ],
+)
+def test_a_password_in_a_dsn_is_not_shown(dsn, shown):
+    assert without_password(dsn) == shown

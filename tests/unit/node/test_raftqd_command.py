@@ -57,7 +57,7 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(run, arguments, sentence):
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("flag", ["--tls-ciphers", "--postgres-dsn"])
+@pytest.mark.parametrize("flag", ["--tls-ciphers", "--postgres-host"])
 def test_flags_of_what_is_not_there_are_not_taken_silently(run, flag):
     result = run(flag, "x")
     assert result.exit_code == 2

@@ -1,0 +1,89 @@
+"""Connections: how they are made, and what their errors mean.
+
+The one place that maps the driver's exceptions. Never says a password.
+"""
+
+from typing import Any, Final, NamedTuple
+
+import asyncpg
+
+from raftq_cluster.config import StartError
+from raftq_cluster.config.settings import without_password
+
+CONNECT_S: Final = 10.0
+SCHEMA: Final = "raftq"
+# Of one transaction, tried again at once: another node or program was in the way.
+_TRY_AGAIN: Final = frozenset({
+    "40001",  # serialization_failure
+    "40P01",  # deadlock_detected
+    "23505",  # unique_violation: two nodes inserted the same id or key
+    "RQ001",  # this node's own row is gone
+})  # fmt: skip
+_LOCK_NOT_AVAILABLE: Final = "55P03"
+_DATA_CLASSES: Final = ("22", "23", "54")  # something that one operation said cannot be stored
+
+
+# Of the database or the connection. The driver's internal errors are among them: that is how it tells of
+# a connection that ended while it was idle.
+FAILURES: Final = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+
+
+class Place(NamedTuple):
+    """Where the tasks are."""
+
+    dsn: str
+    schema: str = SCHEMA
+    listens: bool = True  # False: nothing that outlives a transaction, as behind PgBouncer
+
+
+async def connect(place: Place) -> asyncpg.Connection:
+    """Open a connection.
+
+    Raises:
+        StartError: there is no such server, or it does not let us in.
+    """
+    # Behind a pooler of transactions the next one may be another server's: nothing may be prepared.
+    cache: dict[str, Any] = {} if place.listens else {"statement_cache_size": 0}
+    try:
+        return await asyncpg.connect(place.dsn, timeout=CONNECT_S, **cache)
+    except (*FAILURES, ValueError, TimeoutError) as error:
+        raise StartError(f"--postgres-dsn: cannot connect: {_sentence(error)}") from error
+
+
+def is_worth_another_try(error: BaseException) -> bool:
+    """Tell whether a transaction failed for what others did at that moment."""
+    return isinstance(error, asyncpg.PostgresError) and error.sqlstate in _TRY_AGAIN
+
+
+def is_session_gone(error: BaseException) -> bool:
+    """Tell whether the row of this node's life was taken away."""
+    return isinstance(error, asyncpg.PostgresError) and error.sqlstate == "RQ001"
+
+
+def is_of_one_operation(error: BaseException) -> bool:
+    """Tell whether a transaction may have failed for what one of its operations said or waits for."""
+    if isinstance(error, asyncpg.DataError | OverflowError | ValueError | TypeError):
+        return True
+    return isinstance(error, asyncpg.PostgresError) and (
+        error.sqlstate == _LOCK_NOT_AVAILABLE or (error.sqlstate or "").startswith(_DATA_CLASSES)
+    )
+
+
+def is_lock_timeout(error: BaseException) -> bool:
+    """Tell whether somebody holds a lock for longer than we wait."""
+    return isinstance(error, asyncpg.PostgresError) and error.sqlstate == _LOCK_NOT_AVAILABLE
+
+
+def is_failure(error: BaseException) -> bool:
+    """Tell whether an error is the database's or the connection's, and not a mistake of ours."""
+    return isinstance(error, FAILURES)
+
+
+def _sentence(error: BaseException) -> str:
+    text = without_password(" ".join(str(error).split()).rstrip("."))
+    return text or type(error).__name__

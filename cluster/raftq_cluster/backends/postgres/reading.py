@@ -1,0 +1,161 @@
+"""Answers to queries, each from one snapshot of the database.
+
+What the core computes from its state is asked here in SQL; where the core's own code can answer from
+the rows (a preview, the digest), it does.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import asyncpg
+
+from raftq_cluster.backends.postgres.configuring import read_settings
+from raftq_cluster.core import queries
+from raftq_cluster.core.calendar import BUCKET_SHIFT
+from raftq_cluster.core.machine import Machine
+from raftq_cluster.core.outcomes import QueueStats, SettingsRow, TaskRow
+from raftq_cluster.core.queries import Query
+from raftq_cluster.core.ready import FIFO, RANDOM
+from raftq_cluster.core.task import task_of
+
+_COLUMNS: Final = (
+    "t.id, t.version, t.queue, t.at, {value}, t.kind, t.claimant, t.claims, t.attempt, t.priority, t.err,"
+    " t.created, t.modified, t.serial"
+)
+_STATS: Final = """
+SELECT t.queue, count(*), count(t.lane), count(*) FILTER (WHERE t.lane IS NULL AND t.claimant <> ''),
+    max(t.claims), min(t.at) FILTER (WHERE t.lane IS NOT NULL),
+    (SELECT q.serial_born FROM {schema}.queue q WHERE q.name = t.queue)
+FROM {schema}.task t
+WHERE (cardinality($1::text[]) = 0 AND cardinality($2::text[]) = 0)
+    OR t.queue = ANY ($2) OR EXISTS (SELECT FROM unnest($1::text[]) AS p WHERE starts_with(t.queue, p))
+GROUP BY t.queue ORDER BY t.queue LIMIT $3
+"""
+_BY_ID: Final = """
+SELECT {columns} FROM unnest($1::text[]) WITH ORDINALITY AS n (id, place) JOIN {schema}.task t ON t.id = n.id
+WHERE ($2 = '' OR t.queue = $2) AND ($3 = '' OR (t.claimant = $3 AND t.lane IS NULL))
+ORDER BY n.place LIMIT $4
+"""
+_BY_QUEUE: Final = """
+(SELECT {columns} FROM {schema}.task t WHERE t.queue = $1 AND $2 = '' AND t.lane IS NOT NULL
+    ORDER BY t.lane, t.pos LIMIT $3)
+UNION ALL
+(SELECT {columns} FROM {schema}.task t WHERE t.queue = $1 AND t.lane IS NULL
+    AND ($2 = '' OR t.claimant = $2) LIMIT $3)
+LIMIT $3
+"""
+_ALL: Final = """
+SELECT t.seq, t.lane IS NOT NULL, {columns} FROM {schema}.task t
+ORDER BY t.queue, t.lane, t.pos
+"""
+
+
+class Reader:
+    """Answers over a connection; the caller sees to one question at a time.
+
+    Args:
+        schema: where the tables are.
+    """
+
+    def __init__(self, schema: str) -> None:
+        self._schema = schema
+        self._answers: dict[type, Callable[[asyncpg.Connection, Any], Coroutine[Any, Any, Any]]] = {
+            queries.Queues: self._queues,
+            queries.Tasks: self._tasks,
+            queries.AllSettings: self._settings,
+            queries.Digest: self._digest,
+        }
+
+    async def answer(self, connection: asyncpg.Connection, query: Query) -> tuple[int, Any]:
+        """Give the log index and the answer, of one moment."""
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            index = await connection.fetchval(f"SELECT last_value FROM {self._schema}.log_index")  # noqa: S608 - a checked name
+            return index, await self._answers[type(query)](connection, query)
+
+    async def time(self, connection: asyncpg.Connection) -> tuple[int, int, int | None]:
+        """Give the log index, the database's time, and when the first waiting task arrives."""
+        return tuple(
+            await connection.fetchrow(
+                f"SELECT (SELECT last_value FROM {self._schema}.log_index),"  # noqa: S608 - a checked name
+                f" greatest({self._schema}.clock_ms(), (SELECT max(now_ms) FROM {self._schema}.node)),"
+                f" (SELECT at FROM {self._schema}.task WHERE lane IS NULL ORDER BY at LIMIT 1)"
+            )
+        )
+
+    async def _queues(self, connection: asyncpg.Connection, query: queries.Queues) -> Any:
+        settings = await read_settings(connection, self._schema)
+        rows = await connection.fetch(
+            _STATS.format(schema=self._schema),
+            list(query.prefixes),
+            list(query.names),
+            query.limit,
+        )
+        found = []
+        for name, tasks, ready, claimed, max_claims, oldest, serial_born in rows:
+            effective = settings.resolve(name)
+            found.append(
+                QueueStats(
+                    name=name,
+                    tasks=tasks,
+                    ready=ready,
+                    claimed=claimed,
+                    delayed=tasks - ready - claimed,
+                    max_claims=max_claims,
+                    oldest_ready_at=None
+                    if oldest is None
+                    else oldest >> BUCKET_SHIFT << BUCKET_SHIFT,
+                    order=effective.order or (FIFO if serial_born else RANDOM),
+                    paused=bool(effective.paused),
+                )
+            )
+        return found
+
+    async def _tasks(self, connection: asyncpg.Connection, query: queries.Tasks) -> Any:
+        columns = _columns(with_values=not query.omit_values)
+        if query.ids:
+            sql = _BY_ID.format(schema=self._schema, columns=columns)
+            arguments: tuple[Any, ...] = (list(query.ids), query.queue, query.claimant, query.limit)
+        else:
+            sql = _BY_QUEUE.format(schema=self._schema, columns=columns)
+            arguments = (query.queue, query.claimant, query.limit)
+        return [row_of(row) for row in await connection.fetch(sql, *arguments)]
+
+    async def _settings(
+        self, connection: asyncpg.Connection, _query: queries.AllSettings
+    ) -> list[SettingsRow]:
+        return (await read_settings(connection, self._schema)).rows()
+
+    async def _digest(self, connection: asyncpg.Connection, _query: queries.Digest) -> str:
+        return (await self._whole(connection)).digest()
+
+    async def _whole(self, connection: asyncpg.Connection) -> Machine:
+        """Make a machine of everything."""
+        machine = Machine()
+        machine.settings = await read_settings(connection, self._schema)
+        for name, next_serial, born in await connection.fetch(
+            f"SELECT name, next_serial, serial_born FROM {self._schema}.queue"  # noqa: S608 - a checked name
+        ):
+            machine.queue_for(name, serial_born=born).next_serial = next_serial
+        sql = _ALL.format(schema=self._schema, columns=_columns(with_values=True))
+        async for seq, is_ready, *fields in connection.cursor(sql):
+            row = row_of(fields)
+            queue = machine.queue_for(row.queue)
+            task = task_of(row, queue, seq, machine.epoch)
+            machine.tasks[task.id] = task
+            queue.size += 1
+            if is_ready:
+                queue.add_ready(task)
+            else:
+                machine.calendar.add(task)
+        return machine
+
+
+def _columns(*, with_values: bool) -> str:
+    return _COLUMNS.format(value="t.value" if with_values else "''::bytea")
+
+
+def row_of(fields: Any) -> TaskRow:
+    """Make a row of columns."""
+    values = list(fields)
+    values[10] = values[10].decode()
+    return TaskRow._make(values)

@@ -1,0 +1,217 @@
+"""One batch in one transaction: gather, decide, store, commit.
+
+Four round trips whatever the number of operations; one that changes nothing is rolled back after two. Knows
+nothing of retries.
+"""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from random import Random
+from typing import Any, Final, NamedTuple
+
+import asyncpg
+
+from raftq_cluster.backends.api import Ready
+from raftq_cluster.backends.postgres.changes import POSITIONS, Changes
+from raftq_cluster.backends.postgres.configuring import Known, copy_of, learn, write_settings
+from raftq_cluster.backends.postgres.connecting import FAILURES
+from raftq_cluster.backends.postgres.needs import Needs, needs_of
+from raftq_cluster.backends.postgres.view import View
+from raftq_cluster.backends.postgres.working_set import WorkingSet
+from raftq_cluster.core.operations import Operation
+from raftq_cluster.core.outcomes import Outcome
+from raftq_cluster.core.queries import DryRun
+from raftq_cluster.core.settings import SettingsTable
+
+_GATHER_ARGUMENTS: Final = 14
+_STORE_ARGUMENTS: Final = 43
+_NEWS_BYTES_MAX: Final = 7_000  # a notification may have 8,000
+_SEED_BITS: Final = 64
+
+
+class Answered(NamedTuple):
+    """What came of a batch."""
+
+    outcomes: Sequence[Outcome]
+    ready: Ready
+    log_index: int
+
+
+class Transactions:
+    """Runs batches over one connection at a time.
+
+    Args:
+        schema: where the tables are.
+        view: learns what every batch sees.
+        random: chooses tasks; guards nothing.
+        session: number of this life of the node.
+    """
+
+    def __init__(self, schema: str, view: View, random: Random, session: int) -> None:
+        self.session = session
+        self.batch = 0  # number of the last batch that was stored
+        self.is_committing = False  # whether a failure now may have come after the commit
+        self.in_doubt: Answered | None = None  # what to say if that commit was done
+        self._schema = schema
+        self._view = view
+        self._random = random
+        self._known = Known(0, SettingsTable(), {})
+        self._gather_sql = _call("SELECT * FROM", schema, "gather", _GATHER_ARGUMENTS)
+        self._store_sql = _call("SELECT", schema, "store", _STORE_ARGUMENTS)
+
+    @property
+    def channel(self) -> str:
+        """Where nodes tell each other what can be claimed."""
+        return f"{self._schema}_ready"
+
+    async def run(
+        self, connection: asyncpg.Connection, operations: Sequence[Operation]
+    ) -> Answered:
+        """Do a batch. Raises what the driver raises; the transaction has been ended then, if it could be."""
+        self.is_committing = False
+        await connection.execute("BEGIN")
+        try:
+            answered = await self._run(connection, operations)
+        except BaseException:
+            if not connection.is_closed() and not self.is_committing:
+                with suppress(*FAILURES):
+                    await connection.execute("ROLLBACK")
+            raise
+        return answered
+
+    async def preview(self, connection: asyncpg.Connection, query: DryRun) -> tuple[int, Outcome]:
+        """Tell what a modification would do now, and change nothing; with the log index."""
+        await connection.execute("BEGIN")
+        try:
+            working_set = await self._gather(connection, needs_of([query.modify]))
+            head = working_set.head
+            working_set.machine.begin(1, head.now_ms, 0)
+            outcome: Outcome = working_set.machine.query(query, head.now_ms)
+            working_set.close()
+        finally:
+            if not connection.is_closed():
+                await connection.execute("ROLLBACK")
+        return head.log_index, outcome
+
+    async def _run(
+        self, connection: asyncpg.Connection, operations: Sequence[Operation]
+    ) -> Answered:
+        needs = needs_of(operations)
+        working_set = await self._gather(connection, needs)
+        head = working_set.head
+        if needs.is_alone:
+            working_set.machine.settings = copy_of(self._known.settings)
+        seed = self._random.getrandbits(_SEED_BITS)
+        outcomes, ready = working_set.apply(operations, seed)
+        changes = Changes(working_set, self._random.randrange)
+        old, new = self._known.settings, working_set.machine.settings
+        if needs.is_alone and new.rows() != old.rows():
+            ready |= await write_settings(connection, self._schema, old, new)
+        elif changes.is_nothing() and not head.is_dirty:
+            working_set.close()
+            await connection.execute("ROLLBACK")
+            self._view.see_head(head)
+            return Answered(outcomes, ready, self._view.index)
+        stored = await self._store(connection, working_set, changes, ready)
+        working_set.close()
+        self._see(head._replace(log_index=stored[0]), stored, changes)
+        self.in_doubt = answered = Answered(outcomes, ready, stored[0])
+        self.is_committing = True
+        await connection.execute("COMMIT")
+        self.is_committing = False
+        return answered
+
+    def _see(self, head: Any, stored: Sequence[int], changes: Changes) -> None:
+        _, tasks, value_bytes, keys, key_bytes = stored
+        self._view.see_head(
+            head._replace(tasks=tasks, value_bytes=value_bytes, keys=keys, key_bytes=key_bytes)
+        )
+        self._view.see_due(changes.next_due_ms)
+
+    async def _gather(self, connection: asyncpg.Connection, needs: Needs) -> WorkingSet:
+        """Read, and read again if what is remembered was not true, or answers name further tasks."""
+        while True:
+            if any(
+                is_insert and name not in self._known.numbered
+                for name, is_insert in needs.numbering.items()
+            ):
+                needs.is_alone = True  # a queue may begin, and its order with it
+            rows = await connection.fetch(self._gather_sql, *self._gather_arguments(needs))
+            working_set = WorkingSet(needs, self._known, rows)
+            version = working_set.head.settings_version
+            if version != self._known.version:
+                working_set.close()
+                self._known = await learn(connection, self._schema, self._known, version)
+                continue
+            missing = working_set.missing_ids()
+            if not missing:
+                return working_set
+            working_set.close()
+            needs.ids.update(dict.fromkeys(missing))
+
+    def _gather_arguments(self, needs: Needs) -> list[Any]:
+        view, known = self._view, self._known
+        resolve = known.settings.resolve
+        claimed = [name for name in needs.claims if not resolve(name).paused]
+        settled = list(needs.settles)
+        numbering = sorted(needs.numbering)
+        return [
+            self.session,
+            needs.is_alone,
+            None if view.clock is None else view.clock(),
+            view.log_ms,
+            list(needs.ids),
+            [queue for queue, _ in settled],
+            [serial for _, serial in settled],
+            numbering,
+            [needs.numbering[name] for name in numbering],
+            claimed,
+            [needs.claims[name] for name in claimed],
+            [known.order_of(name) for name in claimed],
+            [self._random.randrange(POSITIONS) for _ in claimed],
+            list(needs.keys),
+        ]
+
+    async def _store(
+        self,
+        connection: asyncpg.Connection,
+        working_set: WorkingSet,
+        changes: Changes,
+        ready: Ready,
+    ) -> Sequence[int]:
+        head = working_set.head
+        self.batch = self._random.getrandbits(62)
+        news = self._news(ready, changes.next_due_ms) if head.nodes > 1 else []
+        stored: Sequence[int] = await connection.fetchval(
+            self._store_sql,
+            self.session,
+            self.batch,
+            head.now_ms,
+            changes.tasks,
+            changes.value_bytes,
+            *changes.arguments(),
+            self.channel,
+            news,
+        )
+        return stored
+
+    def _news(self, ready: Ready, due_ms: int | None) -> list[str]:
+        """Write what other nodes may want to know."""
+        news: list[str] = []
+        part: dict[str, int] = {}
+        size = 0
+        for queue, count in ready.items():
+            part[queue] = count
+            size += 6 * len(queue) + 16  # as JSON at its longest
+            if size > _NEWS_BYTES_MAX:
+                news.append(json.dumps([self.session, part, due_ms]))
+                part, size = {}, 0
+        if part or (due_ms is not None and not news):
+            news.append(json.dumps([self.session, part, due_ms]))
+        return news
+
+
+def _call(verb: str, schema: str, function: str, arguments: int) -> str:
+    places = ", ".join(f"${number}" for number in range(1, arguments + 1))
+    return f"{verb} {schema}.{function}({places})"
