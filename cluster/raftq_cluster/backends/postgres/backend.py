@@ -117,7 +117,7 @@ class PostgresBackend:
         found = await sessions.find_state(connection, self._place.schema)
         *load, log_ms, index, due_ms, now_ms, self._cluster_id = found
         self._view.see_time(log_ms if self._view.clock else max(log_ms, now_ms))
-        self._view.load = Load(*load)
+        self._view.see_load(Load(*load))
         self._view.see_index(index)
         self._view.see_due(due_ms)
         commit = await connection.fetchval("SHOW synchronous_commit")

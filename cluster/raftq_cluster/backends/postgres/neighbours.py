@@ -101,11 +101,12 @@ class Neighbours:
     async def _ask(self, connection: asyncpg.Connection) -> None:
         schema, view = self._place.schema, self._view
         known, was_listening = view.index, self._is_listening
+        await sessions.take_over_counts(connection, schema)
         found = await sessions.find_state(connection, schema)
         *load, log_ms, index, due_ms, now_ms, _ = found
         if view.clock is None:
             view.see_time(max(log_ms, now_ms))
-        view.load = Load(*load)
+        view.see_load(Load(*load))
         view.see_due(due_ms)
         ready: Ready = {}
         if index > known and view.index < index and not was_listening:

@@ -23,6 +23,12 @@ FROM (SELECT max(now_ms) AS now_ms, sum(tasks) AS tasks, sum(value_bytes) AS val
       sum(keys) AS keys, sum(key_bytes) AS key_bytes, count(*) AS count FROM gone) s
 WHERE b.session = 0 AND s.count > 0
 """
+_TAKE_OVER: Final = """
+WITH gone AS (DELETE FROM {schema}.inserted RETURNING tasks, value_bytes)
+UPDATE {schema}.node n SET tasks = n.tasks + s.tasks, value_bytes = n.value_bytes + s.value_bytes
+FROM (SELECT sum(tasks) AS tasks, sum(value_bytes) AS value_bytes, count(*) AS count FROM gone) s
+WHERE n.session = 0 AND s.count > 0
+"""
 _DEAD: Final = "n.seen_at < now() - interval '1 day'"
 _FIND: Final = """
 SELECT sum(n.tasks)::bigint, sum(n.value_bytes)::bigint, sum(n.keys)::bigint, sum(n.key_bytes)::bigint,
@@ -45,6 +51,11 @@ async def close_session(connection: asyncpg.Connection, schema: str, session: in
     """Fold the row of a node that ends."""
     sql = _FOLD.format(schema=schema, condition="n.session = $1")
     await connection.execute(sql, session)
+
+
+async def take_over_counts(connection: asyncpg.Connection, schema: str) -> None:
+    """Count what programs inserted in transactions of their own."""
+    await connection.execute(_TAKE_OVER.format(schema=schema))
 
 
 async def was_committed(

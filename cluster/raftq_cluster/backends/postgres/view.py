@@ -49,8 +49,16 @@ class View:
         """Learn what a batch was told at its beginning."""
         self.see_time(head.now_ms)
         self.see_index(head.log_index)
-        self.load = Load(head.tasks, head.value_bytes, head.keys, head.key_bytes)
+        self.see_load(Load(head.tasks, head.value_bytes, head.keys, head.key_bytes))
         self.next_due_ms = None if head.next_due_ms < 0 else head.next_due_ms
+
+    def see_load(self, load: Load) -> None:
+        """Learn how full the database is.
+
+        What programs inserted themselves is counted up to a second late, and may be gone by then.
+        """
+        tasks, value_bytes, keys, key_bytes, _ = load
+        self.load = Load(max(tasks, 0), max(value_bytes, 0), max(keys, 0), max(key_bytes, 0))
 
     def see_due(self, due_ms: int | None) -> None:
         """Learn that a task arrives then."""
