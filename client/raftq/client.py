@@ -29,7 +29,7 @@ from raftq.transport.api import Transport
 from raftq.transport.failover import BODY_BYTES_MAX
 from raftq.transport.opening import open_transport
 from raftq.values import VALUE_BYTES_MAX
-from raftq.wire import documents
+from raftq.wire import documents, membership
 from raftq.wire.documents import ClusterReply, Order, Queue, Settings
 from raftq.wire.formats import encode
 
@@ -243,7 +243,7 @@ class AsyncClient:
         Nodes that are started with ``--join`` and an address come in by themselves. This and the other
         changes of the cluster may be repeated; they are retried, and have no idempotency key.
         """
-        request = documents.AddMemberRequest(peer=peer, voter=voter)
+        request = membership.AddMemberRequest(peer=peer, voter=voter)
         return await self._ask("add_member", request, ClusterReply)
 
     async def remove_member(self, id: str) -> ClusterReply:  # noqa: A002 - the field's name
@@ -253,12 +253,12 @@ class AsyncClient:
             NotFound: there is none of this id (any more).
             ChangeRefused: the voters left could not reach a majority.
         """
-        request = documents.RemoveMemberRequest(id=id)
+        request = membership.RemoveMemberRequest(id=id)
         return await self._ask("remove_member", request, ClusterReply)
 
     async def promote_member(self, id: str) -> ClusterReply:  # noqa: A002 - the field's name
         """Let a learner vote."""
-        request = documents.PromoteMemberRequest(id=id)
+        request = membership.PromoteMemberRequest(id=id)
         return await self._ask("promote_member", request, ClusterReply)
 
     async def replace_member(self, id: str, by: str) -> ClusterReply:  # noqa: A002 - the field's name
@@ -267,12 +267,12 @@ class AsyncClient:
         Raises:
             Unavailable: it has come in and is still catching up; the same call goes on.
         """
-        request = documents.ReplaceMemberRequest(id=id, by=by)
+        request = membership.ReplaceMemberRequest(id=id, by=by)
         return await self._ask("replace_member", request, ClusterReply)
 
     async def transfer(self, to: str = "") -> ClusterReply:
         """Move the leadership to a voter, or away from the leader."""
-        return await self._ask("transfer", documents.TransferRequest(to=to), ClusterReply)
+        return await self._ask("transfer", membership.TransferRequest(to=to), ClusterReply)
 
     async def settings(self, *, stale: bool = False) -> list[Settings]:
         """List the settings of queues, by pattern."""

@@ -15,12 +15,14 @@ from raftq_cluster.codec.entries import encode_entry, encode_segment
 from raftq_cluster.codec.snapshots import encode_chunk
 from raftq_cluster.core import operations as op
 from raftq_cluster.core.machine import Machine
+from tests.support.doc_table import DocTable, claim_docs, doc, held, transact
 from tests.support.machine_pair import START_MS, Pair
-from tests.support.task_table import TaskTable, claim, configure, modify, renew
+from tests.support.task_table import claim, configure, modify, renew
 
 VECTORS: Final = Path(__file__).parents[1] / "vectors"
 ENTRIES: Final = VECTORS / "entries.json"
 SNAPSHOT: Final = VECTORS / "snapshot.json"
+OLD_SNAPSHOT: Final = VECTORS / "snapshot_v2.json"  # what was written before, to be read for ever
 LOG: Final = VECTORS / "golden_log.zlib"
 LOG_DIGESTS: Final = VECTORS / "golden_log.json"
 
@@ -61,6 +63,19 @@ def entry_vectors() -> list[EntryVector]:
         "nack": op.Settle(op.SETTLE, *KEY, op.NACK, "q", 1, 5_000),
         "configure": configure("/a*", order="priority", paused=True, lease_ms=1_000),
         "remove settings": configure("*"),
+        "transact": transact(
+            key=KEY[0], mark=KEY[1], inserts=[op.Insert("/a", "id1")], changes=[op.Change("id2", 1)],
+            deletes=[op.Target("id3", 2)], depends=[op.Target("id4", 3)], queues=[("id2", "/é")],
+            resets=["id2"], doc_inserts=[doc("d1", "k", "s", arrival=op.LEASE, ms=5, value=b"\xff", kind=op.BYTES)],
+            doc_changes=[op.DocChange("/ns", "d2", 7, op.HOLD_UNTIL, 2**53, b"1")],
+            doc_deletes=[op.DocTarget("/ns", "d3", 0)],
+            doc_depends=[op.DocTarget("/ns", "d4", 1), op.DocTarget("/ns", "", 2, "é")],
+            doc_leases=[op.SetLease("/ns", "", 3)],
+        ),
+        "transact nothing": transact(claimant=""),
+        "claim docs": claim_docs(held("k"), held("", omit_docs=True), key=KEY[0], mark=KEY[1]),
+        "claim docs for a task": claim_docs(held("k"), lease_ms=0, task=("id1", 3, "/é")),
+        "guarded transaction": op.Guarded(op.GUARD, *KEY, (("/a*", 9),), transact()),
         "tick": op.Tick(),
         "forget": op.Forget(op.FORGET, ("k1", "k2")),
     }  # fmt: skip
@@ -79,7 +94,7 @@ def entry_vectors() -> list[EntryVector]:
 
 def snapshot_records() -> list[tuple[Any, ...]]:
     """Give a small state that has something of everything."""
-    table = TaskTable()
+    table = DocTable()
     table.configure("/b*", order="fifo", paused=False, lease_ms=5)
     table.insert("/a", "ready", value=b"\xff", kind=op.BYTES, attempt=1, priority=-1, err="é")
     table.insert("/b", "other")
@@ -89,6 +104,11 @@ def snapshot_records() -> list[tuple[Any, ...]]:
     table.do(claim("/a", key=KEY[0], mark=KEY[1]))
     table.do(modify(deletes=[op.Target("none", 0)], key="refused"))
     table.do(configure("/c", lease_ms=1, key="done"))
+    table.put_doc("d1", "k", "s", value=b"\xff", kind=op.BYTES)
+    table.put_doc("d2", "", namespace="/é")
+    table.do(claim_docs(held("k"), held("empty"), key="held"))
+    table.do(transact(doc_deletes=[op.DocTarget("/ns", "d1", 0)], key="stale"))
+    table.do(transact(doc_changes=[op.DocChange("/ns", "d1", 1, op.LEASE, 5)], key="changed"))
     (records,) = table.machine.snapshot()
     return records
 

@@ -10,7 +10,7 @@ from raftq_cluster.core.machine import Machine
 from raftq_cluster.core.outcomes import (
     Claimed,
     Done,
-    FailedPart,
+    Failed,
     Modified,
     Outcome,
     QueueStats,
@@ -83,7 +83,7 @@ class TaskTable:
     def delete(self, row: TaskRow, *, claimant: str = "w1") -> None:
         assert self.do(modify(deletes=[target(row)], claimant=claimant)) == Modified((), ())
 
-    def refused(self, operation: op.Modify) -> tuple[FailedPart, ...]:
+    def refused(self, operation: op.Modify) -> tuple[Failed, ...]:
         """Do what must fail, and give the failing parts."""
         refused = self.do(operation)
         assert isinstance(refused, Refused)

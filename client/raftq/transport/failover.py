@@ -22,8 +22,9 @@ from raftq.errors import (
     Unavailable,
 )
 from raftq.transport.api import Answer, Channel
-from raftq.wire.documents import ClusterChange, Document
+from raftq.wire.documents import Document
 from raftq.wire.formats import MalformedError, decode, encode
+from raftq.wire.membership import ClusterChange
 
 R = TypeVar("R")
 

@@ -21,8 +21,26 @@ LeaseMs = Annotated[int, Meta(ge=1, le=7 * 86_400_000)]
 WaitMs = Annotated[int, Meta(ge=0, le=300_000)]
 Priority = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 Attempt = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Namespace = Annotated[str, Meta(min_length=1, max_length=1_024)]
+DocKey = Annotated[str, Meta(max_length=256, pattern=r"^[^\x00]*$")]
+GiveBackMs = Annotated[int, Meta(ge=0, le=7 * 86_400_000)]  # 0 gives back, else a lease
 IdempotencyKey = Annotated[str, Meta(max_length=128)]
 Order = Literal["random", "fifo", "priority"]
+
+
+Part = Literal[
+    "insert",
+    "change",
+    "delete",
+    "depend",
+    "doc_insert",
+    "doc_change",
+    "doc_delete",
+    "doc_depend",
+    "doc_lease",
+    "doc_claim",
+    "task",
+]
 
 
 class Document(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -108,7 +126,8 @@ class Change(Document):
     """New fields for one task; what is left out stays as it is.
 
     At most one of ``at``, ``delay_ms`` (both give the task back: its claimant is cleared) and
-    ``lease_ms`` (the caller holds it for that long from now) may be given.
+    ``lease_ms`` (the caller holds it for that long from now) may be given. ``reset_claims`` lets the
+    count of claims begin at 0 again.
     """
 
     id: Id
@@ -122,6 +141,7 @@ class Change(Document):
     attempt: Attempt | UnsetType = UNSET
     priority: Priority | UnsetType = UNSET
     err: str | UnsetType = UNSET
+    reset_claims: bool = False
 
 
 class Target(Document):
@@ -131,11 +151,88 @@ class Target(Document):
     version: Version
 
 
+class DocInsert(Document):
+    """A new doc. Without ``id`` the node makes one; ids are of one doc in a namespace, keys of many."""
+
+    namespace: Namespace
+    key: DocKey
+    secondary_key: DocKey = ""
+    id: Id | UnsetType = UNSET
+    value: Raw | UnsetType = UNSET
+    value_b64: bytes | UnsetType = UNSET
+    lease_ms: GiveBackMs = 0
+
+
+class DocChange(Document):
+    """A new value for a doc; what is left out stays. ``version`` is that of the doc's set."""
+
+    namespace: Namespace
+    id: Id
+    version: Version
+    value: Raw | UnsetType = UNSET
+    value_b64: bytes | UnsetType = UNSET
+    lease_ms: GiveBackMs = 0
+
+
+class DocTarget(Document):
+    """A doc at its set's version."""
+
+    namespace: Namespace
+    id: Id
+    version: Version
+
+
+class DocDepend(Document):
+    """A doc (by ``id``) or a whole set (by ``key``) at the set's version."""
+
+    namespace: Namespace
+    version: Version
+    id: Id | UnsetType = UNSET
+    key: DocKey | UnsetType = UNSET
+
+
+class DocLease(Document):
+    """Hold a set for ``lease_ms`` from now, with docs in it or without; 0 gives it back."""
+
+    namespace: Namespace
+    key: DocKey
+    version: Version
+    lease_ms: GiveBackMs
+
+
+class Doc(Reply):
+    """A doc. ``version``, ``claimant`` and ``at`` (the end of the lease) are those of its set."""
+
+    namespace: str
+    id: str
+    version: int
+    key: str
+    secondary_key: str = ""
+    claimant: str = ""
+    at: int = 0
+    created: int = 0
+    modified: int = 0
+    value: Raw | UnsetType = UNSET
+    value_b64: bytes | UnsetType = UNSET
+
+
+class DocSet(Reply):
+    """The lock of a set, and how many docs are in it."""
+
+    namespace: str
+    key: str
+    version: int
+    claimant: str
+    at: int
+    docs: int
+
+
 class ModifyRequest(Document):
     """One atomic set of inserts, changes, deletes and depends: all of it happens or none of it.
 
     An id may stand in one of the lists only, and once. ``dry_run`` answers what would happen, writes
-    nothing, and costs no log entry.
+    nothing, and costs no log entry. A set of docs that the modification writes moves its version by one;
+    it ends held by the caller for the longest ``lease_ms`` among its parts, or given back.
     """
 
     claimant: Claimant = ANONYMOUS
@@ -143,31 +240,45 @@ class ModifyRequest(Document):
     changes: list[Change] = []
     deletes: list[Target] = []
     depends: list[Target] = []
+    doc_inserts: list[DocInsert] = []
+    doc_changes: list[DocChange] = []
+    doc_deletes: list[DocTarget] = []
+    doc_depends: list[DocDepend] = []
+    doc_leases: list[DocLease] = []
     dry_run: bool = False
     idempotency_key: IdempotencyKey = ""
 
 
 class ModifyReply(Answer, kw_only=True):
-    """The inserted and changed tasks in the order of the request, without their values."""
+    """The inserted and changed tasks in the order of the request, without their values.
+
+    Docs too, and the sets of ``doc_leases``, if the request named any.
+    """
 
     inserted: list[Task]
     changed: list[Task]
+    docs_inserted: list[Doc] | UnsetType = UNSET
+    docs_changed: list[Doc] | UnsetType = UNSET
+    doc_sets: list[DocSet] | UnsetType = UNSET
 
 
 class FailedPart(Reply):
     """One part of a modification that does not hold.
 
     ``reason`` is ``exists`` (an insert's id is taken), ``missing``, ``version`` (``version`` has the
-    task's own) or ``claimed`` (``claimant`` holds it until ``until``).
+    task's own) or ``claimed`` (``claimant`` holds it until ``until``). Parts about docs have
+    ``namespace``, and ``key`` if the set is known; ``id`` is empty where a set is meant.
     """
 
-    part: Literal["insert", "change", "delete", "depend"]
+    part: Part
     index: int  # position in that list of the request, from 0
     id: str
     reason: Literal["exists", "missing", "version", "claimed"]
     version: int | UnsetType = UNSET
     claimant: str | UnsetType = UNSET
     until: int | UnsetType = UNSET
+    namespace: str | UnsetType = UNSET
+    key: str | UnsetType = UNSET
 
 
 # --- renew -------------------------------------------------------------------------------------
@@ -359,64 +470,6 @@ class ClusterReply(Reply):
     index: int
     members: list[Member]
     log_format: int = 1  # rises once all members read a higher one
-
-
-# --- changing the cluster ------------------------------------------------------------------------
-
-MemberId = Annotated[str, Meta(min_length=1, max_length=64)]
-PeerAddress = Annotated[str, Meta(min_length=3, max_length=320)]
-
-
-class AddMemberRequest(Document):
-    """Make the node at ``peer`` a member. It is new, and was started with ``--join``.
-
-    A node that was told an address of the cluster comes in by itself; one that was started with
-    ``--join wait`` waits for this. It gets the log and the state, and votes once it has caught up;
-    or, with ``voter`` false, when it is promoted.
-    """
-
-    peer: PeerAddress  # HOST:PORT
-    voter: bool = True
-
-
-class RemoveMemberRequest(Document):
-    """Let a member go, dead or alive. A leader that is removed hands over first."""
-
-    id: MemberId
-
-
-class PromoteMemberRequest(Document):
-    """Let a learner vote. It must have caught up."""
-
-    id: MemberId
-
-
-class ReplaceMemberRequest(Document):
-    """Let another node take a member's place: it comes in, catches up, votes; then the old one goes.
-
-    ``by`` is the id of another member, or the peer address (``HOST:PORT``) of a node that waits to be
-    one. If that takes longer than a request may (7 seconds), the answer is ``unavailable`` and the
-    same request goes on from there.
-    """
-
-    id: MemberId
-    by: PeerAddress
-
-
-class TransferRequest(Document):
-    """Move the leadership to a voter; to the one with the most of the log if ``to`` is empty."""
-
-    to: Annotated[str, Meta(max_length=64)] = ""
-
-
-ClusterChange = (
-    AddMemberRequest
-    | RemoveMemberRequest
-    | PromoteMemberRequest
-    | ReplaceMemberRequest
-    | TransferRequest
-)
-"""What changes the cluster. These have no key: doing one twice is doing it once."""
 
 
 class Problem(Reply):

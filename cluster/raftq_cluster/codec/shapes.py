@@ -38,6 +38,17 @@ _Change: TypeAlias = tuple[
     str | None,
 ]
 _Target: TypeAlias = tuple[str, _Number]
+_DocInsert: TypeAlias = tuple[str, str, str, str, _Arrival, _Number, bytes, _Kind]
+_DocChange: TypeAlias = tuple[str, str, _Number, _Arrival, _Number, bytes | None, _Kind]
+_DocTarget: TypeAlias = tuple[str, str, _Number, str]
+_SetLease: TypeAlias = tuple[str, str, _Number, _Arrival, _Number]
+_DocParts: TypeAlias = tuple[
+    tuple[_DocInsert, ...],
+    tuple[_DocChange, ...],
+    tuple[_DocTarget, ...],
+    tuple[_DocTarget, ...],
+    tuple[_SetLease, ...],
+]
 
 
 class _Shape(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -95,13 +106,40 @@ class _Forget(_Shape, tag=op.FORGET):
     keys: tuple[str, ...]
 
 
+class _Transact(_Once, tag=op.TRANSACT):
+    claimant: str
+    inserts: tuple[_Insert, ...]
+    changes: tuple[_Change, ...]
+    deletes: tuple[_Target, ...]
+    depends: tuple[_Target, ...]
+    queues: tuple[tuple[str, str], ...]
+    resets: tuple[str, ...]
+    docs: _DocParts
+
+
+class _ClaimDocs(_Once, tag=op.CLAIM_DOCS):
+    claimant: str
+    sets: tuple[tuple[str, str, bool], ...]
+    lease_ms: _Number
+    task: tuple[str, _Number, str]
+
+
 class _Guarded(_Once, tag=op.GUARD):
     grants: tuple[tuple[str, _Number], ...]
-    operation: _Modify | _Renew
+    operation: _Modify | _Renew | _Transact | _ClaimDocs
 
 
 _Operations: TypeAlias = list[
-    _Claim | _Modify | _Renew | _Settle | _Configure | _Tick | _Forget | _Guarded
+    _Claim
+    | _Modify
+    | _Renew
+    | _Settle
+    | _Configure
+    | _Tick
+    | _Forget
+    | _Transact
+    | _ClaimDocs
+    | _Guarded
 ]
 # bytes are bytes: without this, text would pass for them as Base64.
 _convert: Final = partial(msgspec.convert, type=_Operations, builtin_types=(bytes,))

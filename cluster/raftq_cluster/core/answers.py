@@ -5,9 +5,18 @@ from heapq import nsmallest
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from raftq_cluster.core import guarding, modification, queries
+from raftq_cluster.core import guarding, modification, queries, transaction
 from raftq_cluster.core.digest import digest
-from raftq_cluster.core.outcomes import Outcome, QueueStats, SettingsRow, TaskRow
+from raftq_cluster.core.operations import TRANSACT
+from raftq_cluster.core.outcomes import (
+    DocRow,
+    NamespaceStats,
+    Outcome,
+    QueueStats,
+    Refused,
+    SettingsRow,
+    TaskRow,
+)
 from raftq_cluster.core.task import Task
 
 if TYPE_CHECKING:
@@ -65,11 +74,23 @@ def _time(state: "State", _query: queries.Time, now_ms: int) -> int:
 
 
 def _dry_run(state: "State", query: queries.DryRun, _: int) -> Outcome:
-    if query.grants is None:
-        refused = modification.refusal(state, query.modify)
-    else:
-        refused = guarding.modify_refusal(state, query.grants, query.modify)
-    return refused or modification.preview(state, query.modify)
+    modify = query.modify
+    hidden: set[str] | Refused = set()
+    if query.grants is not None:
+        hidden = guarding.modify_hidden(state, query.grants, modify[:8])  # type: ignore[arg-type] # a plain tuple
+        if isinstance(hidden, Refused):
+            return hidden
+    if modify[0] == TRANSACT:
+        return transaction.preview(state, modify, hidden)  # type: ignore[arg-type] # its kind says so
+    return modification.refusal(state, modify, hidden) or modification.preview(state, modify)  # type: ignore[arg-type] # the same
+
+
+def _docs(state: "State", query: queries.Docs, _: int) -> list[DocRow]:
+    return state.docs.list_docs(query)
+
+
+def _namespaces(state: "State", query: queries.Namespaces, now_ms: int) -> list[NamespaceStats]:
+    return state.docs.statistics(query, max(state.now_ms, now_ms))
 
 
 def _digest(state: "State", _query: queries.Digest, _: int) -> str:
@@ -79,6 +100,8 @@ def _digest(state: "State", _query: queries.Digest, _: int) -> str:
 _ANSWERS: Final[dict[type, Callable[["State", Any, int], Any]]] = {
     queries.Queues: _queues,
     queries.Tasks: _tasks,
+    queries.Docs: _docs,
+    queries.Namespaces: _namespaces,
     queries.AllSettings: _settings,
     queries.Time: _time,
     queries.DryRun: _dry_run,

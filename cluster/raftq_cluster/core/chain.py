@@ -7,7 +7,7 @@ hand when an entry has been applied:
 
     the chain before it; index, time, and ``check``, a checksum of the entry's bytes
     how much chance it used; how many tasks, keys and queues there are now, with their bytes
-    which tasks were claimed and changed, in this order (``State.trail``)
+    which tasks and sets of docs were claimed and changed, in this order (``State.trail``)
     of which shape the outcome of each operation is: a refusal has another one than a success
     how many tasks became claimable, by queue
 

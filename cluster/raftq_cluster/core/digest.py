@@ -11,7 +11,16 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
 from raftq_cluster.core.ready import RANDOM
-from raftq_cluster.core.snapshot import HEAD, QUEUE, READY, SETTING, WAITING, key_record
+from raftq_cluster.core.snapshot import (
+    DOC,
+    HEAD,
+    QUEUE,
+    READY,
+    SETTING,
+    WAITING,
+    key_record,
+    set_record,
+)
 
 if TYPE_CHECKING:
     from raftq_cluster.core.state import State
@@ -38,6 +47,10 @@ def _records(state: "State") -> Iterator[tuple[Any, ...]]:
             yield (READY, position if is_random else 0, task.seq, task.row())
         for task in queue.waiting_tasks():
             yield (WAITING, 0, task.seq, task.row())
+    for docs in state.docs.sets():
+        yield set_record(docs)
+        for doc in docs.docs.values():
+            yield (DOC, docs.namespace.name, *doc)
     for position, (key, record) in enumerate(state.keys.items()):
         yield (*key_record(key, record), position)
 

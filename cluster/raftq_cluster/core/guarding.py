@@ -7,11 +7,10 @@ Source: ``docs/security.md``.
 """
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from raftq_cluster.core import modification
 from raftq_cluster.core import operations as op
-from raftq_cluster.core.outcomes import CHANGE, DELETE, DEPEND, INSERT, MISSING, FailedPart, Refused
+from raftq_cluster.core.outcomes import Refused
 from raftq_cluster.core.rights import CHANGE as MAY_CHANGE
 from raftq_cluster.core.rights import CLAIM as MAY_CLAIM
 from raftq_cluster.core.rights import DELETE as MAY_DELETE
@@ -19,43 +18,28 @@ from raftq_cluster.core.rights import INSERT as MAY_INSERT
 from raftq_cluster.core.rights import NAMES, READ, Grants, allows
 from raftq_cluster.core.state import State
 
-_ORDER: Final = {part: place for place, part in enumerate((INSERT, CHANGE, DELETE, DEPEND))}
-
 
 class _Need(NamedTuple):
     """A right on a queue that one part of an operation needs."""
 
-    part: str
-    position: int
     id: str
     right: int
     queue: str
     holds: bool  # whether the task's own queue is meant
 
 
-def modify_refusal(state: State, grants: Grants, modify: op.Modify) -> Refused | None:
-    """Check rights and every part of a modification; None means that it may be done."""
-    lacking = [need for need in _needs(state, modify) if not allows(grants, need.right, need.queue)]
-    hidden = {
-        (need.part, need.position): need.id
-        for need in lacking
-        if need.holds and not allows(grants, READ, need.queue)
-    }
-    for need in lacking:
-        if (need.part, need.position) not in hidden:
-            return forbidden(need.right, need.queue)
-    refused = modification.refusal(state, modify)
-    if not hidden or (refused is not None and refused.code != "dependency"):
-        return refused
-    failed = (
-        {} if refused is None else {(part.part, part.position): part for part in refused.failed}
-    )
-    for (part, position), id_ in hidden.items():
-        failed[part, position] = FailedPart(part, position, id_, MISSING)
-    parts = sorted(failed.values(), key=lambda part: (_ORDER[part.part], part.position))
-    _, _, _, _, inserts, changes, deletes, depends = modify
-    count = len(inserts) + len(changes) + len(deletes) + len(depends)
-    return Refused("dependency", f"{len(parts)} of {count} parts do not hold", tuple(parts))
+def modify_hidden(state: State, grants: Grants, modify: op.Modify) -> set[str] | Refused:
+    """Give the ids whose tasks do not exist for the caller, or refuse the whole modification."""
+    hidden: set[str] = set()
+    refused = None
+    for part_id, right, queue, holds in _needs(state, modify):
+        if allows(grants, right, queue):
+            continue
+        if holds and not allows(grants, READ, queue):
+            hidden.add(part_id)
+        elif refused is None and part_id not in hidden:
+            refused = forbidden(right, queue)
+    return refused or hidden
 
 
 def renewable(state: State, grants: Grants, renew: op.Renew) -> set[str] | Refused:
@@ -76,24 +60,29 @@ def forbidden(right: int, queue: str) -> Refused:
     return Refused("forbidden", f"this needs the right {NAMES[right]} on queue {queue}")
 
 
+def may_match(state: State, grants: Grants, claim: op.ClaimDocs) -> bool:
+    """Tell whether the task whose lease a claim of docs is to have exists for the caller."""
+    task = state.tasks.get(claim[6][0])
+    return task is None or allows(grants, READ, task.queue.name)
+
+
 def _needs(state: State, modify: op.Modify) -> Iterator[_Need]:
     _, _, _, _, inserts, changes, deletes, depends = modify
-    for position, insert in enumerate(inserts):
-        yield _Need(INSERT, position, insert[1], MAY_INSERT, insert[0], holds=False)
+    for insert in inserts:
+        yield _Need(insert[1], MAY_INSERT, insert[0], holds=False)
     tasks = state.tasks
-    for position, change in enumerate(changes):
+    for change in changes:
         task = tasks.get(change[0])
         target = change[2]
         if task is None:
             continue
         queue = task.queue.name
         is_move = target is not None and target != queue
-        right = MAY_DELETE if is_move else MAY_CHANGE
-        yield _Need(CHANGE, position, change[0], right, queue, holds=True)
+        yield _Need(change[0], MAY_DELETE if is_move else MAY_CHANGE, queue, holds=True)
         if target is not None and is_move:
-            yield _Need(CHANGE, position, change[0], MAY_INSERT, target, holds=False)
-    for part, targets, right in ((DELETE, deletes, MAY_DELETE), (DEPEND, depends, READ)):
-        for position, (id_, _) in enumerate(targets):
+            yield _Need(change[0], MAY_INSERT, target, holds=False)
+    for targets, right in ((deletes, MAY_DELETE), (depends, READ)):
+        for id_, _ in targets:
             task = tasks.get(id_)
             if task is not None:
-                yield _Need(part, position, id_, right, task.queue.name, holds=True)
+                yield _Need(id_, right, task.queue.name, holds=True)

@@ -11,6 +11,8 @@ from typing import Any, Final, NamedTuple
 
 from raftq_cluster.core.outcomes import (
     Claimed,
+    DocRow,
+    DocsClaimed,
     Done,
     Modified,
     Outcome,
@@ -18,6 +20,7 @@ from raftq_cluster.core.outcomes import (
     Renewed,
     Settled,
     TaskRow,
+    Transacted,
 )
 
 WINDOW_MS: Final = 300_000  # retries come within seconds; five minutes outlast a failover by far
@@ -136,6 +139,25 @@ def _kept_done(outcome: Done) -> tuple[Outcome, int]:
     return outcome, 0
 
 
+def _kept_transaction(outcome: Transacted) -> tuple[Outcome, int]:
+    inserted, inserted_bytes = _without_values(outcome.inserted)
+    changed, changed_bytes = _without_values(outcome.changed)
+    docs_inserted = _docs_without_values(outcome.docs_inserted)
+    docs_changed = _docs_without_values(outcome.docs_changed)
+    doc_rows = len(docs_inserted) + len(docs_changed) + len(outcome.sets)
+    kept = Transacted(inserted, changed, docs_inserted, docs_changed, outcome.sets)
+    return kept, inserted_bytes + changed_bytes + _ROW_BYTES * doc_rows
+
+
+def _kept_doc_claim(outcome: DocsClaimed) -> tuple[Outcome, int]:
+    docs = _docs_without_values(outcome.docs)
+    return DocsClaimed(outcome.sets, docs), _ROW_BYTES * (len(outcome.sets) + len(docs))
+
+
+def _docs_without_values(rows: tuple[DocRow, ...]) -> tuple[DocRow, ...]:
+    return tuple([row._replace(value=b"") for row in rows])
+
+
 def _without_values(rows: tuple[TaskRow, ...]) -> tuple[tuple[TaskRow, ...], int]:
     if not rows:
         return rows, 0
@@ -156,4 +178,6 @@ _KEPT: Final[dict[type, Callable[[Any], tuple[Outcome, int]]]] = {
     Settled: _kept_settling,
     Refused: _kept_refusal,
     Done: _kept_done,
+    Transacted: _kept_transaction,
+    DocsClaimed: _kept_doc_claim,
 }

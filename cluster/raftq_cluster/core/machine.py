@@ -9,16 +9,17 @@ broken invariant, and the node that sees one must stop.
 from collections.abc import Callable, Container, Sequence
 from typing import Any, Final, NamedTuple
 
-from raftq_cluster.core import answers, guarding, modification
+from raftq_cluster.core import answers, guarding, modification, transaction
 from raftq_cluster.core import operations as op
 from raftq_cluster.core.chain import linked, passed
 from raftq_cluster.core.digest import digest
-from raftq_cluster.core.operations import ANONYMOUS, TICK, Operation
+from raftq_cluster.core.operations import ANONYMOUS, FORGET, TICK, Operation
 from raftq_cluster.core.outcomes import (
     CLAIMED,
     MISSING,
     VERSION,
     Claimed,
+    DocsClaimed,
     Done,
     LostTask,
     Outcome,
@@ -75,6 +76,8 @@ class Machine(State):
             op.CONFIGURE: self._configure,
             op.TICK: self._tick,
             op.FORGET: self._forget,
+            op.TRANSACT: self._transact,
+            op.CLAIM_DOCS: self._claim_docs,
         }
 
     def apply(
@@ -133,7 +136,7 @@ class Machine(State):
             handler = handlers.get(kind)
             if handler is None:
                 append(_UNKNOWN_KIND)
-            elif kind < TICK and operation[1]:
+            elif (kind < TICK or kind > FORGET) and operation[1]:
                 append(self._run_once(handler, operation))
             else:
                 append(handler(operation))
@@ -162,6 +165,8 @@ class Machine(State):
         A task that was claimed again, or is done, is no longer the caller's to work on; and keeping
         the values of finished work for the whole window would fill the node with them.
         """
+        if isinstance(outcome, DocsClaimed):
+            return transaction.docs_told_again(self.docs, outcome)
         if not isinstance(outcome, Claimed):
             return outcome
         tasks = [self.tasks.get(row.id) for row in outcome.tasks]
@@ -206,6 +211,12 @@ class Machine(State):
     def _modify(self, operation: op.Modify) -> Outcome:
         return modification.modify(self, operation)
 
+    def _transact(self, operation: op.Transact) -> Outcome:
+        return transaction.transact(self, operation)
+
+    def _claim_docs(self, operation: op.ClaimDocs) -> Outcome:
+        return transaction.claim_docs(self, operation)
+
     # --- renew --------------------------------------------------------------------------------
 
     def _renew(self, operation: op.Renew, hidden: Container[str] = ()) -> Outcome:
@@ -244,11 +255,19 @@ class Machine(State):
 
     def _guard(self, operation: op.Guarded) -> Outcome:
         _, _, _, grants, inner = operation
-        if inner[0] == op.MODIFY:
-            refused = guarding.modify_refusal(self, grants, inner)  # type: ignore[arg-type] # a plain tuple
-            return refused or modification.commit(self, inner)  # type: ignore[arg-type] # the same
-        hidden = guarding.renewable(self, grants, inner)  # type: ignore[arg-type] # the same
-        return hidden if isinstance(hidden, Refused) else self._renew(inner, hidden)  # type: ignore[arg-type] # the same
+        if inner[0] == op.RENEW:
+            lost = guarding.renewable(self, grants, inner)  # type: ignore[arg-type] # a plain tuple
+            return lost if isinstance(lost, Refused) else self._renew(inner, lost)  # type: ignore[arg-type] # the same
+        if inner[0] == op.CLAIM_DOCS:
+            is_hidden = not guarding.may_match(self, grants, inner)  # type: ignore[arg-type] # the same
+            return transaction.claim_docs(self, inner, is_hidden=is_hidden)  # type: ignore[arg-type] # the same
+        hidden = guarding.modify_hidden(self, grants, inner[:8])  # type: ignore[arg-type] # the same
+        if isinstance(hidden, Refused):
+            return hidden
+        if inner[0] == op.TRANSACT:
+            return transaction.transact(self, inner, hidden)  # type: ignore[arg-type] # the same
+        refused = modification.refusal(self, inner, hidden)  # type: ignore[arg-type] # the same
+        return refused or modification.commit(self, inner)  # type: ignore[arg-type] # the same
 
     # --- settle -------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ Functions of a state and not an object: a modification is the hottest operation 
 most have one part (``scripts/bench``, core).
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from itertools import chain
 from typing import Final
 
@@ -20,6 +20,7 @@ from raftq_cluster.core.outcomes import (
     INSERT,
     MISSING,
     VERSION,
+    Failed,
     FailedPart,
     Modified,
     Outcome,
@@ -33,6 +34,7 @@ _row = _new = tuple.__new__
 _GIVES_BACK: Final = frozenset({op.AT, op.DELAY})
 _NO_ROWS: Final[tuple[TaskRow, ...]] = ()
 _ONLY_DELETES: Final = Modified((), ())
+SAME_ID_TWICE: Final = Refused("invalid", "an id stands in more than one part of the modification")
 
 
 def modify(state: State, operation: op.Modify) -> Outcome:
@@ -57,12 +59,28 @@ def modify(state: State, operation: op.Modify) -> Outcome:
     return refusal(state, operation) or commit(state, operation)
 
 
-def refusal(state: State, operation: op.Modify) -> Refused | None:
-    """Check every part; None means that all of them hold."""
+def refusal(state: State, operation: op.Modify, hidden: Container[str] = ()) -> Refused | None:
+    """Check every part; None means that all of them hold. Tasks of ``hidden`` ids do not exist."""
+    if not are_distinct(operation):
+        return SAME_ID_TWICE
+    failed = failures(state, operation, hidden)
+    return refused_for(failed, count_parts(operation)) if failed else None
+
+
+def count_parts(operation: op.Modify) -> int:
+    """Count the parts."""
+    _, _, _, _, inserts, changes, deletes, depends = operation
+    return len(inserts) + len(changes) + len(deletes) + len(depends)
+
+
+def refused_for(failed: Sequence[Failed], count: int) -> Refused:
+    """Make the refusal that names all failing ones of so many parts."""
+    return Refused("dependency", f"{len(failed)} of {count} parts do not hold", tuple(failed))
+
+
+def failures(state: State, operation: op.Modify, hidden: Container[str] = ()) -> list[FailedPart]:
+    """Give the parts that do not hold, in the order of the request."""
     _, _, _, claimant, inserts, changes, deletes, depends = operation
-    count = len(inserts) + len(changes) + len(deletes) + len(depends)
-    if count > 1 and not _are_distinct(operation, count):
-        return Refused("invalid", "an id stands in more than one part of the modification")
     failed: list[FailedPart] = []
     claimant = claimant or ANONYMOUS
     if inserts:
@@ -72,14 +90,12 @@ def refusal(state: State, operation: op.Modify) -> Refused | None:
                 version = tasks[insert[1]].version
                 failed.append(FailedPart(INSERT, position, insert[1], EXISTS, version))
     if changes:
-        _check(state, failed, CHANGE, changes, claimant)
+        _check(state, failed, CHANGE, changes, claimant, hidden)
     if deletes:
-        _check(state, failed, DELETE, deletes, claimant)
+        _check(state, failed, DELETE, deletes, claimant, hidden)
     if depends:
-        _check(state, failed, DEPEND, depends, claimant)
-    if failed:
-        return Refused("dependency", f"{len(failed)} of {count} parts do not hold", tuple(failed))
-    return None
+        _check(state, failed, DEPEND, depends, claimant, hidden)
+    return failed
 
 
 def commit(state: State, operation: op.Modify) -> Modified:
@@ -121,8 +137,12 @@ def _new_row(insert: op.Insert, now_ms: int) -> TaskRow:
     return row
 
 
-def _are_distinct(operation: op.Modify, count: int) -> bool:
+def are_distinct(operation: op.Modify) -> bool:
+    """Tell whether no id stands in two parts."""
     _, _, _, _, inserts, changes, deletes, depends = operation
+    count = len(inserts) + len(changes) + len(deletes) + len(depends)
+    if count < 2:
+        return True
     ids = {insert[1] for insert in inserts}
     ids.update(change[0] for change in changes)
     ids.update(target[0] for target in chain(deletes, depends))
@@ -135,12 +155,13 @@ def _check(
     part: str,
     items: Sequence[op.Change | op.Target],
     claimant: str,
+    hidden: Container[str],
 ) -> None:
     tasks = state.tasks
     for position, item in enumerate(items):
         id_ = item[0]
         task = tasks.get(id_)
-        if task is None:
+        if task is None or id_ in hidden:
             failed.append(FailedPart(part, position, id_, MISSING))
         elif task.version != item[1]:
             failed.append(FailedPart(part, position, id_, VERSION, task.version))

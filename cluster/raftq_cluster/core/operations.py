@@ -21,6 +21,8 @@ SETTLE: Final = 4
 CONFIGURE: Final = 5
 TICK: Final = 6
 FORGET: Final = 7
+TRANSACT: Final = 8
+CLAIM_DOCS: Final = 9
 
 ANONYMOUS: Final = "anonymous"  # the claimant of operations that name none
 
@@ -168,8 +170,113 @@ class Forget(NamedTuple):
     keys: tuple[str, ...]
 
 
+class DocInsert(NamedTuple):
+    """A new doc. ``id`` is never empty, and of no other doc of the namespace; keys never change."""
+
+    namespace: str
+    key: str
+    secondary_key: str
+    id: str
+    arrival: int = KEEP
+    ms: int = 0
+    value: bytes = b""
+    kind: int = JSON
+
+
+class DocChange(NamedTuple):
+    """A doc's new value; None leaves it. ``version`` is its set's."""
+
+    namespace: str
+    id: str
+    version: int
+    arrival: int = KEEP
+    ms: int = 0
+    value: bytes | None = None
+    kind: int = JSON
+
+
+class DocTarget(NamedTuple):
+    """A doc at its set's version; a set itself if ``id`` is "" (in ``depends`` only)."""
+
+    namespace: str
+    id: str
+    version: int
+    key: str = ""
+
+
+class SetLease(NamedTuple):
+    """Hold a set for longer, or give it back, whether docs are in it or not."""
+
+    namespace: str
+    key: str
+    version: int
+    arrival: int = KEEP
+    ms: int = 0
+
+
+class DocParts(NamedTuple):
+    """What a transaction does to docs.
+
+    Whatever is written moves its set's version by one, once. The set is then held by the
+    caller until the latest time that a part gives with ``LEASE`` or ``HOLD_UNTIL``; if none does, or that
+    is past, it is given back.
+    """
+
+    inserts: Sequence[DocInsert] = ()
+    changes: Sequence[DocChange] = ()
+    deletes: Sequence[DocTarget] = ()
+    depends: Sequence[DocTarget] = ()
+    leases: Sequence[SetLease] = ()
+
+
+NO_DOCS: Final = DocParts()
+
+
+class Transact(NamedTuple):
+    """A modification that says more than :class:`Modify`: one atomic set as well.
+
+    ``queues`` are ``(id, queue)``: a task that is not in that queue does not exist for this operation.
+    The claims of the changed tasks ``resets`` begin at 0 again.
+    """
+
+    kind: int
+    key: str
+    mark: bytes
+    claimant: str
+    inserts: Sequence[Insert]
+    changes: Sequence[Change]
+    deletes: Sequence[Target]
+    depends: Sequence[Target]
+    queues: Sequence[tuple[str, str]]
+    resets: Sequence[str]
+    docs: DocParts
+
+
+class SetClaim(NamedTuple):
+    """A set to claim, with its docs or without."""
+
+    namespace: str
+    key: str
+    omit_docs: bool = False
+
+
+class ClaimDocs(NamedTuple):
+    """Hold sets of docs, all or none: for ``lease_ms``, or as long as a task's lease lasts.
+
+    ``task`` is ``(id, version, queue)``, "" for any queue; without one its id is "".
+    """
+
+    kind: int
+    key: str
+    mark: bytes
+    claimant: str
+    sets: Sequence[SetClaim]
+    lease_ms: int
+    task: tuple[str, int, str]
+
+
 class Guarded(NamedTuple):
-    """A modification or a renewal of somebody who may not do everything everywhere.
+    """What names tasks, asked by somebody who may not do everything everywhere.
 
     ``key`` and ``mark`` stand for those of ``operation``, whose own are not looked at. ``grants`` are
     ``(pattern, rights)``, see :mod:`raftq_cluster.core.rights`.
@@ -179,7 +286,9 @@ class Guarded(NamedTuple):
     key: str
     mark: bytes
     grants: Sequence[tuple[str, int]]
-    operation: Modify | Renew
+    operation: Modify | Renew | Transact | ClaimDocs
 
 
-Operation: TypeAlias = Claim | Modify | Renew | Settle | Configure | Tick | Forget | Guarded
+Operation: TypeAlias = (
+    Claim | Modify | Renew | Settle | Configure | Tick | Forget | Transact | ClaimDocs | Guarded
+)

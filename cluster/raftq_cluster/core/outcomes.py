@@ -10,6 +10,13 @@ INSERT: Final = "insert"
 CHANGE: Final = "change"
 DELETE: Final = "delete"
 DEPEND: Final = "depend"
+DOC_INSERT: Final = "doc_insert"
+DOC_CHANGE: Final = "doc_change"
+DOC_DELETE: Final = "doc_delete"
+DOC_DEPEND: Final = "doc_depend"
+DOC_LEASE: Final = "doc_lease"
+DOC_CLAIM: Final = "doc_claim"  # a set of a ClaimDocs
+TASK: Final = "task"  # the task of a ClaimDocs
 
 EXISTS: Final = "exists"
 MISSING: Final = "missing"
@@ -36,6 +43,33 @@ class TaskRow(NamedTuple):
     serial: int
 
 
+class DocRow(NamedTuple):
+    """All fields of a doc; version, claimant and end of the lease are those of its set."""
+
+    namespace: str
+    id: str
+    version: int
+    key: str
+    secondary_key: str
+    claimant: str
+    at: int
+    value: bytes
+    kind: int
+    created: int
+    modified: int
+
+
+class SetRow(NamedTuple):
+    """The lock of a set, and how many docs are in it."""
+
+    namespace: str
+    key: str
+    version: int
+    claimant: str
+    at: int
+    docs: int
+
+
 class Claimed(NamedTuple):
     """The taken tasks, each at its new version; empty when none had arrived.
 
@@ -50,6 +84,26 @@ class Modified(NamedTuple):
 
     inserted: tuple[TaskRow, ...]
     changed: tuple[TaskRow, ...]
+
+
+class Transacted(NamedTuple):
+    """The new rows, each list in the order of the request; ``sets`` are those of its leases."""
+
+    inserted: tuple[TaskRow, ...]
+    changed: tuple[TaskRow, ...]
+    docs_inserted: tuple[DocRow, ...]
+    docs_changed: tuple[DocRow, ...]
+    sets: tuple[SetRow, ...]
+
+
+class DocsClaimed(NamedTuple):
+    """The held sets in the order of the request, and their docs by set, secondary key and id.
+
+    A repeated answer has the sets that nobody has written since.
+    """
+
+    sets: tuple[SetRow, ...]
+    docs: tuple[DocRow, ...]
 
 
 class LostTask(NamedTuple):
@@ -92,6 +146,27 @@ class FailedPart(NamedTuple):
     until: int = 0
 
 
+class FailedDoc(NamedTuple):
+    """Why a part about docs does not hold.
+
+    ``id`` is "" where a set is meant, ``key`` is "" where the set of a missing doc is not known;
+    the rest is as in :class:`FailedPart`, with the set's version and holder.
+    """
+
+    part: str
+    position: int
+    id: str
+    reason: str
+    version: int
+    claimant: str
+    until: int
+    namespace: str
+    key: str
+
+
+Failed: TypeAlias = FailedPart | FailedDoc
+
+
 class Refused(NamedTuple):
     """The operation changed nothing.
 
@@ -102,7 +177,7 @@ class Refused(NamedTuple):
 
     code: str
     detail: str = ""
-    failed: tuple[FailedPart, ...] = ()
+    failed: tuple[Failed, ...] = ()
     limit_name: str = ""
     limit: int = 0
 
@@ -117,7 +192,9 @@ class Unfinished(NamedTuple):
     detail: str = ""
 
 
-Outcome: TypeAlias = Claimed | Modified | Renewed | Settled | Done | Refused | Unfinished
+Outcome: TypeAlias = (
+    Claimed | Modified | Renewed | Settled | Done | Transacted | DocsClaimed | Refused | Unfinished
+)
 
 
 class QueueStats(NamedTuple):
@@ -141,3 +218,12 @@ class SettingsRow(NamedTuple):
     order: str | None
     paused: bool | None
     lease_ms: int | None
+
+
+class NamespaceStats(NamedTuple):
+    """How many docs are in a namespace, in how many sets, and how many of them are held."""
+
+    name: str
+    docs: int
+    claimed: int
+    sets: int

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple, TypeAlias
 
-from raftq_cluster.core.operations import Modify
+from raftq_cluster.core.operations import Modify, Transact
 from raftq_cluster.core.rights import Grants
 
 
@@ -30,6 +30,33 @@ class Tasks(NamedTuple):
     omit_values: bool
 
 
+class Docs(NamedTuple):
+    """Docs of a namespace: of ids (in their order), of one key, or of keys from start to before end.
+
+    Without ids they are sorted by key, secondary key and id. ``key`` None, and "" for an end of the
+    range: not given. Answer: ``list[DocRow]``.
+    """
+
+    namespace: str
+    ids: tuple[str, ...]
+    key: str | None
+    key_start: str
+    key_end: str
+    limit: int
+    omit_values: bool
+
+
+class Namespaces(NamedTuple):
+    """Statistics of the namespaces with docs that match any prefix or name (neither: all), by name.
+
+    Answer: ``list[NamespaceStats]``.
+    """
+
+    prefixes: tuple[str, ...]
+    names: tuple[str, ...]
+    limit: int
+
+
 class AllSettings(NamedTuple):
     """All settings, sorted by pattern. Answer: ``list[SettingsRow]``."""
 
@@ -44,7 +71,7 @@ class DryRun(NamedTuple):
     ``grants`` are the caller's, None for one that may do everything.
     """
 
-    modify: Modify
+    modify: Modify | Transact
     grants: Grants | None = None
 
 
@@ -52,4 +79,4 @@ class Digest(NamedTuple):
     """The digest of the whole state. Answer: ``str`` (32 hexadecimal digits)."""
 
 
-Query: TypeAlias = Queues | Tasks | AllSettings | Time | DryRun | Digest
+Query: TypeAlias = Queues | Tasks | Docs | Namespaces | AllSettings | Time | DryRun | Digest

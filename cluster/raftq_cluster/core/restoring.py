@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from raftq_cluster.core import snapshot
+from raftq_cluster.core.doc_store import Doc, DocSet, Lock
 from raftq_cluster.core.keys import KeyRecord
 from raftq_cluster.core.machine import Machine
 from raftq_cluster.core.outcomes import SettingsRow, TaskRow
@@ -21,12 +22,15 @@ class Restoring:
         self.complete = False
         self._count = 0
         self._queue: QueueState | None = None
+        self._set: DocSet | None = None
         self._takers: dict[int, Callable[[Record], None]] = {
             snapshot.HEAD: self._head,
             snapshot.SETTING: self._setting,
             snapshot.QUEUE: self._begin_queue,
             snapshot.READY: self._ready,
             snapshot.WAITING: self._waiting,
+            snapshot.DOC_SET: self._begin_set,
+            snapshot.DOC: self._doc,
             snapshot.KEY: self._key,
             snapshot.END: self._end,
         }
@@ -51,7 +55,7 @@ class Restoring:
 
     def _head(self, record: Record) -> None:
         version = record[1]
-        if version != snapshot.VERSION:
+        if version not in snapshot.VERSIONS_READ:
             raise MachineError(f"snapshots of version {version} cannot be read")
         machine = self.machine
         _, _, machine.index, machine.now_ms, machine.seq, machine.chain = record
@@ -89,6 +93,19 @@ class Restoring:
         if task.claims:
             queue.count_claims(0, task.claims)
         return task
+
+    def _begin_set(self, record: Record) -> None:
+        _, namespace, key, *lock = record
+        if self.machine.docs.set_of(namespace, key) is not None:
+            raise MachineError(f"the set {key!r} stands where it cannot")
+        self._set = self.machine.docs.put_lock(namespace, key, Lock(*lock))
+
+    def _doc(self, record: Record) -> None:
+        _, id_, *fields = record
+        docs = self._set
+        if docs is None or id_ in docs.namespace.docs:
+            raise MachineError(f"doc {id_!r} stands where it cannot")
+        self.machine.docs.put_doc(docs, Doc(id_, docs.key, *fields))
 
     def _key(self, record: Record) -> None:
         _, key, mark, expires_at, size_bytes, name, fields = record

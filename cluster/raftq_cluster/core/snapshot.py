@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from raftq_cluster.core import outcomes
 
 if TYPE_CHECKING:
+    from raftq_cluster.core.doc_store import Doc, DocSet
     from raftq_cluster.core.keys import KeyRecord
     from raftq_cluster.core.state import State
     from raftq_cluster.core.task import Task
 
 Record: TypeAlias = tuple[Any, ...]
 
-VERSION: Final = 2  # 1 had no chain
+VERSION: Final = 3
+VERSIONS_READ: Final = (2, 3)  # 1 had no chain, 2 no docs
 
 # The first item of each record.
 HEAD: Final = 0  # version, index, now_ms, seq, chain
@@ -29,6 +31,10 @@ READY: Final = 3  # seq, TaskRow
 WAITING: Final = 4  # seq, TaskRow
 KEY: Final = 5  # key, mark, expires_at, size_bytes, name of the outcome's class, the outcome
 END: Final = 6  # count of the records before it
+DOC_SET: Final = (
+    7  # namespace, key, version, claimant, at, modified; the docs that follow are in it
+)
+DOC: Final = 8  # a Doc without its key
 
 
 class Keeper:
@@ -71,6 +77,7 @@ class Snapshot:
                 )
                 for queue in state.queues.values()
             ],
+            [(set_record(docs), list(docs.docs.values())) for docs in state.docs.sets()],
             state.keys.items(),
         )
 
@@ -95,6 +102,7 @@ class Snapshot:
         head: Record,
         settings: list[Record],
         queues: "list[tuple[Record, list[Task], list[Task]]]",
+        doc_sets: "list[tuple[Record, list[Doc]]]",
         keys: "list[tuple[str, KeyRecord]]",
     ) -> Iterator[Record]:
         yield self._counted(head)
@@ -106,6 +114,10 @@ class Snapshot:
                 yield self._counted((READY, *self._take(task)))
             for task in waiting:
                 yield self._counted((WAITING, *self._take(task)))
+        for docs_record, docs in doc_sets:
+            yield self._counted(docs_record)
+            for doc in docs:
+                yield self._counted((DOC, doc[0], *doc[2:]))
         for key, record in keys:
             yield self._counted(key_record(key, record))
         yield (END, self._count)
@@ -121,6 +133,11 @@ class Snapshot:
         return record
 
 
+def set_record(docs: "DocSet") -> Record:
+    """Write the lock of a set of docs."""
+    return (DOC_SET, docs.namespace.name, docs.key, *docs.lock)
+
+
 def key_record(key: str, record: "KeyRecord") -> Record:
     """Write an idempotency record."""
     mark, expires_at, outcome, size_bytes = record
@@ -129,25 +146,46 @@ def key_record(key: str, record: "KeyRecord") -> Record:
 
 def outcome_of(name: str, fields: tuple[Any, ...]) -> outcomes.Outcome:
     """Read back an outcome; its rows and parts may have become plain tuples on the way."""
-    rows = outcomes.TaskRow
-    match name, fields:
-        case "Claimed", (tasks,):
-            return outcomes.Claimed(tuple(rows(*row) for row in tasks))
-        case "Modified", (inserted, changed):
-            return outcomes.Modified(
-                tuple(rows(*row) for row in inserted), tuple(rows(*row) for row in changed)
-            )
-        case "Renewed", (renewed, lost):
-            return outcomes.Renewed(
-                tuple(rows(*row) for row in renewed),
-                tuple(outcomes.LostTask(*item) for item in lost),
-            )
-        case "Settled", (row,):
-            return outcomes.Settled(rows(*row))
-        case "Done", ():
-            return outcomes.Done()
-        case "Refused", (code, detail, failed, limit_name, limit):
-            parts = tuple(outcomes.FailedPart(*part) for part in failed)
-            return outcomes.Refused(code, detail, parts, limit_name, limit)
-        case _:
-            raise ValueError(f"no outcome is called {name}")
+    if name not in _OUTCOMES:
+        raise ValueError(f"no outcome is called {name}")
+    type_, items = _OUTCOMES[name]
+    outcome: outcomes.Outcome = type_(
+        *[
+            field if item is None else _rebuilt(item, field)
+            for item, field in zip(items, fields, strict=True)
+        ]
+    )
+    return outcome
+
+
+def _rebuilt(item: Any, field: Any) -> Any:
+    if isinstance(item, list):
+        return tuple([item[0](*row) for row in field])
+    return item(*field)
+
+
+def _failed(*fields: Any) -> outcomes.Failed:
+    is_doc = len(fields) == len(outcomes.FailedDoc._fields)
+    return outcomes.FailedDoc(*fields) if is_doc else outcomes.FailedPart(*fields)
+
+
+# Of each outcome that is remembered: what its fields are. A list: a tuple of those; None: a plain value.
+_OUTCOMES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+    "Claimed": (outcomes.Claimed, ([outcomes.TaskRow],)),
+    "Modified": (outcomes.Modified, ([outcomes.TaskRow], [outcomes.TaskRow])),
+    "Renewed": (outcomes.Renewed, ([outcomes.TaskRow], [outcomes.LostTask])),
+    "Settled": (outcomes.Settled, (outcomes.TaskRow,)),
+    "Done": (outcomes.Done, ()),
+    "Refused": (outcomes.Refused, (None, None, [_failed], None, None)),
+    "Transacted": (
+        outcomes.Transacted,
+        (
+            [outcomes.TaskRow],
+            [outcomes.TaskRow],
+            [outcomes.DocRow],
+            [outcomes.DocRow],
+            [outcomes.SetRow],
+        ),
+    ),
+    "DocsClaimed": (outcomes.DocsClaimed, ([outcomes.SetRow], [outcomes.DocRow])),
+}

@@ -7,6 +7,7 @@ the only ones that change that, and each says first to a running snapshot what i
 from collections.abc import Iterable
 
 from raftq_cluster.core.calendar import Calendar
+from raftq_cluster.core.doc_store import DocStore
 from raftq_cluster.core.keys import KeyTable
 from raftq_cluster.core.operations import AT, DELAY, KEEP, Insert
 from raftq_cluster.core.outcomes import TaskRow
@@ -33,11 +34,14 @@ class State:
         self.epoch = 0  # of the last snapshot that was begun
         self.value_bytes = 0
         self.chain = 0  # see ``chain``
-        self.trail: list[int] = []  # ``seq`` of what this entry has claimed and changed so far
+        self.trail: list[
+            int
+        ] = []  # tasks (``seq``) and docs that this entry has claimed and changed so far
         self.tasks: dict[str, Task] = {}
         self.queues: dict[str, QueueState] = {}
         self.settings = SettingsTable()
         self.keys = KeyTable()
+        self.docs = DocStore()
         self.calendar = Calendar()
         self.seeds = Seeds()
         self.keeper: Keeper | None = None  # while a snapshot is being taken
@@ -57,6 +61,7 @@ class State:
                 task.queue.held -= 1
             self._arrive(task)
         self.keys.expire(self.now_ms)
+        self.docs.expire(self.now_ms)
 
     def take_effects(self) -> dict[str, int]:
         """Give what became claimable since the last call, per queue."""
@@ -190,6 +195,13 @@ class State:
         if task.claims:
             queue.count_claims(0, task.claims)
 
+    def reset_claims(self, task: Task) -> None:
+        """Let the count of claims begin again."""
+        self.save(task)
+        if task.claims:
+            task.queue.count_claims(task.claims, 0)
+            task.claims = 0
+
     def save(self, task: Task) -> None:
         """Let the running snapshot, if any, take the task as it is, before it is changed."""
         if self.keeper is not None and task.epoch != self.epoch:
@@ -234,8 +246,9 @@ class State:
         return self.calendar.next_due_ms()
 
     def load(self) -> tuple[int, int, int, int]:
-        """Count tasks, bytes of values and errors, idempotency keys, and their bytes."""
-        return len(self.tasks), self.value_bytes, len(self.keys), self.keys.size_bytes
+        """Count tasks, bytes of values, errors and docs, idempotency keys, and their bytes."""
+        value_bytes = self.value_bytes + self.docs.size_bytes
+        return len(self.tasks), value_bytes, len(self.keys), self.keys.size_bytes
 
     def dismantle(self) -> None:
         """Give the memory back, piece by piece, so that other threads have their turns meanwhile.
@@ -248,6 +261,7 @@ class State:
         self.queues.clear()
         self.calendar = Calendar()
         self.keys = KeyTable()
+        self.docs = DocStore()
         tasks, self.tasks = self.tasks, {}
         while tasks:
             tasks.popitem()

@@ -111,6 +111,10 @@ class Authorised:
             return await self._read_tasks(query, stale=stale)
         if isinstance(query, queries.Queues):
             return await self._read_queues(query, stale=stale)
+        if isinstance(query, queries.Docs):
+            self._require(rights.READ, query.namespace)
+        if isinstance(query, queries.Namespaces):
+            return await self._read_namespaces(query, stale=stale)
         if isinstance(query, queries.DryRun):
             return await self._preview(query, stale=stale)
         if isinstance(query, queries.Digest):
@@ -154,6 +158,12 @@ class Authorised:
         if narrowed is None:
             return Answer((await self._service.read(queries.Time(), stale=stale)).index, [])
         return await self._service.read(narrowed, stale=stale)
+
+    async def _read_namespaces(self, query: queries.Namespaces, *, stale: bool) -> Answer:
+        narrowed = readable(queries.Queues(*query), self._grants)
+        if narrowed is None:
+            return Answer((await self._service.read(queries.Time(), stale=stale)).index, [])
+        return await self._service.read(queries.Namespaces(*narrowed), stale=stale)
 
     async def _preview(self, query: queries.DryRun, *, stale: bool) -> Answer:
         checked = self._checked(query.modify)
@@ -221,6 +231,36 @@ def _check_modify(principal: Principal, modify: Any) -> Operation | Refused:
     return _guarded(principal, modify)
 
 
+def _check_transact(principal: Principal, transact: Any) -> Operation | Refused:
+    grants, docs = principal.grants, transact[10]
+    for insert in transact[4]:
+        if not allows(grants, rights.INSERT, insert[0]):
+            return forbidden(rights.INSERT, insert[0])
+    needed = (
+        (docs[0], rights.INSERT),
+        (docs[1], rights.CHANGE),
+        (docs[2], rights.DELETE),
+        (docs[3], rights.READ),
+        (docs[4], rights.CLAIM),
+    )
+    for parts, right in needed:
+        for part in parts:  # whatever is said of docs names their namespace
+            if not allows(grants, right, part[0]):
+                return forbidden(right, part[0])
+    if not (transact[5] or transact[6] or transact[7]):
+        return _marked(principal, transact)
+    return _guarded(principal, transact)
+
+
+def _check_claim_docs(principal: Principal, claim: Any) -> Operation | Refused:
+    for item in claim[4]:
+        if not allows(principal.grants, rights.CLAIM, item[0]):
+            return forbidden(rights.CLAIM, item[0])
+    if not claim[6][0] or _has_everywhere(principal.grants, rights.READ):
+        return _marked(principal, claim)
+    return _guarded(principal, claim)
+
+
 def _check_renew(principal: Principal, renew: Any) -> Operation | Refused:
     if _has_everywhere(principal.grants, rights.CLAIM):
         return _marked(principal, renew)
@@ -253,6 +293,8 @@ _CHECKS: Final[dict[int, Callable[[Principal, Any], Operation | Refused]]] = {
     op.SETTLE: _check_settle,
     op.CONFIGURE: _check_configure,
     op.FORGET: _check_forget,
+    op.TRANSACT: _check_transact,
+    op.CLAIM_DOCS: _check_claim_docs,
 }
 
 

@@ -2,19 +2,25 @@
 
 from collections.abc import Iterable
 from hashlib import blake2b
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, UnsetType
 
+from raftq.wire import docs
 from raftq.wire import documents as wire
-from raftq.wire.formats import Format, MalformedError, value_to_json
+from raftq.wire.formats import Format
 from raftq_cluster.codec.entries import encode_segment
 from raftq_cluster.core import operations as op
+from raftq_cluster.service.doc_building import (
+    check_set,
+    count_doc_parts,
+    doc_parts_of,
+    has_docs,
+)
 from raftq_cluster.service.limits import Limits
 from raftq_cluster.service.names import check_claimant, check_id, check_key, check_queue
 from raftq_cluster.service.refusals import Refusal, over_limit
-
-T = TypeVar("T")
+from raftq_cluster.service.values import check_err, given, value_of
 
 _MARK_BYTES: Final = 8  # a fingerprint against mistakes, not against attacks
 
@@ -50,10 +56,12 @@ def claim_of(service: Builder, document: wire.ClaimRequest, fmt: Format) -> op.C
         document.limit,
         False,
     )
-    return claim._replace(mark=_mark(document.idempotency_key, claim)) if claim.key else claim
+    return claim._replace(mark=mark_of(document.idempotency_key, claim)) if claim.key else claim
 
 
-def modify_of(service: Builder, document: wire.ModifyRequest, fmt: Format) -> op.Modify:
+def modify_of(
+    service: Builder, document: wire.ModifyRequest, fmt: Format
+) -> op.Modify | op.Transact:
     """Build a modification. Raises as :func:`claim_of`."""
     limits = service.limits
     _check_parts(document, limits)
@@ -78,9 +86,39 @@ def modify_of(service: Builder, document: wire.ModifyRequest, fmt: Format) -> op
         _targets(document.depends, "depends"),
     )
     # The mark is made before ids are: a retry through another node makes other ids.
-    mark = _mark(key, modify)
-    with_ids = [ins if ins.id else ins._replace(id=service.new_id()) for ins in inserts]
-    return modify._replace(mark=mark, inserts=with_ids)
+    resets = [change.id for change in document.changes if change.reset_claims]
+    if resets or has_docs(document):
+        transact = op.Transact(*modify, (), resets, doc_parts_of(document, limits, fmt))
+        transact = transact._replace(kind=op.TRANSACT)
+        return with_ids(service, transact._replace(mark=mark_of(key, transact)))
+    mark = mark_of(key, modify)
+    identified = [ins if ins.id else ins._replace(id=service.new_id()) for ins in inserts]
+    return modify._replace(mark=mark, inserts=identified)
+
+
+def with_ids(service: Builder, transact: op.Transact) -> op.Transact:
+    """Give ids to the new tasks and docs that have none."""
+    inserts = [ins if ins.id else ins._replace(id=service.new_id()) for ins in transact.inserts]
+    doc_inserts = [
+        ins if ins.id else ins._replace(id=service.new_id()) for ins in transact.docs.inserts
+    ]
+    return transact._replace(inserts=inserts, docs=transact.docs._replace(inserts=doc_inserts))
+
+
+def claim_docs_of(service: Builder, document: docs.ClaimDocsRequest, fmt: Format) -> op.ClaimDocs:
+    """Build a claim of sets of docs. Raises as :func:`claim_of`."""
+    del service, fmt
+    check_claimant(document.claimant)
+    for item in document.sets:
+        check_set(item.namespace, item.key, "sets")
+    task = ("", 0, "")
+    if not isinstance(document.task, UnsetType):
+        check_id(document.task.id, "task.id")
+        task = (document.task.id, document.task.version, "")
+    key = document.idempotency_key
+    sets = [op.SetClaim(item.namespace, item.key, item.omit_docs) for item in document.sets]
+    claim = op.ClaimDocs(op.CLAIM_DOCS, key, b"", document.claimant, sets, document.lease_ms, task)
+    return claim._replace(mark=mark_of(key, claim))
 
 
 def renew_of(service: Builder, document: wire.RenewRequest, fmt: Format) -> op.Renew:
@@ -90,7 +128,7 @@ def renew_of(service: Builder, document: wire.RenewRequest, fmt: Format) -> op.R
     key = document.idempotency_key
     targets = _targets(document.tasks, "tasks")
     renew = op.Renew(op.RENEW, key, b"", document.claimant, targets, document.lease_ms)
-    return renew._replace(mark=_mark(key, renew))
+    return renew._replace(mark=mark_of(key, renew))
 
 
 def configure_of(service: Builder, document: wire.ConfigureRequest, fmt: Format) -> op.Configure:
@@ -104,11 +142,11 @@ def configure_of(service: Builder, document: wire.ConfigureRequest, fmt: Format)
         key,
         b"",
         pattern,
-        _given(document.order),
-        _given(document.paused),
-        _given(document.lease_ms),
+        given(document.order),
+        given(document.paused),
+        given(document.lease_ms),
     )
-    return configure._replace(mark=_mark(key, configure))
+    return configure._replace(mark=mark_of(key, configure))
 
 
 def forget_of(service: Builder, document: wire.ForgetRequest, fmt: Format) -> op.Forget:
@@ -119,28 +157,10 @@ def forget_of(service: Builder, document: wire.ForgetRequest, fmt: Format) -> op
     return op.Forget(op.FORGET, tuple(document.keys))
 
 
-def check_value(value: bytes, limits: Limits) -> None:
-    """Refuse a value that is too large.
-
-    Raises:
-        Refusal: ``too_large``, naming the limit.
-    """
-    if len(value) > limits.value_bytes_max:
-        raise over_limit(
-            "too_large",
-            f"the value has {len(value)} bytes",
-            "value_bytes_max",
-            limits.value_bytes_max,
-        )
-
-
-def _given(value: T | UnsetType) -> T | None:
-    return None if isinstance(value, UnsetType) else value
-
-
 def _check_parts(document: wire.ModifyRequest, limits: Limits) -> None:
     parts = len(document.inserts) + len(document.changes)
     parts += len(document.deletes) + len(document.depends)
+    parts += count_doc_parts(document)
     if not parts:
         raise Refusal("invalid", "a modification needs at least one part")
     if parts > limits.operations_max:
@@ -149,12 +169,12 @@ def _check_parts(document: wire.ModifyRequest, limits: Limits) -> None:
 
 def _insert_of(document: wire.Insert, path: str, limits: Limits, fmt: Format) -> op.Insert:
     check_queue(document.queue, f"{path}.queue")
-    id_ = _given(document.id)
+    id_ = given(document.id)
     if id_ is not None:
         check_id(id_, f"{path}.id")
     arrival, ms = _arrival_of(document.at, document.delay_ms, UNSET, path)
-    value, kind = _value_of(document.value, document.value_b64, path, limits, fmt)
-    _check_err(document.err, limits)
+    value, kind = value_of(document.value, document.value_b64, path, limits, fmt)
+    check_err(document.err, limits)
     return op.Insert(
         document.queue,
         id_ or "",
@@ -170,14 +190,14 @@ def _insert_of(document: wire.Insert, path: str, limits: Limits, fmt: Format) ->
 
 
 def _change_of(document: wire.Change, path: str, limits: Limits, fmt: Format) -> op.Change:
-    queue = _given(document.queue)
+    queue = given(document.queue)
     if queue is not None:
         check_queue(queue, f"{path}.queue")
     check_id(document.id, f"{path}.id")
     arrival, ms = _arrival_of(document.at, document.delay_ms, document.lease_ms, path)
-    value, kind = _value_of(document.value, document.value_b64, path, limits, fmt)
-    err = _given(document.err)
-    _check_err(err or "", limits)
+    value, kind = value_of(document.value, document.value_b64, path, limits, fmt)
+    err = given(document.err)
+    check_err(err or "", limits)
     return op.Change(
         document.id,
         document.version,
@@ -186,8 +206,8 @@ def _change_of(document: wire.Change, path: str, limits: Limits, fmt: Format) ->
         ms,
         value,
         kind,
-        _given(document.attempt),
-        _given(document.priority),
+        given(document.attempt),
+        given(document.priority),
         err,
     )
 
@@ -207,36 +227,6 @@ def _arrival_of(
     return given[0] if given else (op.KEEP, 0)
 
 
-def _value_of(
-    value: Raw | UnsetType,
-    value_b64: bytes | UnsetType,
-    path: str,
-    limits: Limits,
-    fmt: Format,
-) -> tuple[bytes | None, int]:
-    """Give the bytes to store and their kind; None: no value was given."""
-    if not isinstance(value_b64, UnsetType):
-        if not isinstance(value, UnsetType):
-            raise Refusal("invalid", "value and value_b64 exclude each other", field=path)
-        check_value(value_b64, limits)
-        return value_b64, op.BYTES
-    if isinstance(value, UnsetType):
-        return None, op.JSON
-    try:
-        text = value_to_json(value, fmt)
-    except MalformedError as error:
-        raise Refusal("invalid", str(error), field=f"{path}.value") from None
-    check_value(text, limits)
-    return text, op.JSON
-
-
-def _check_err(err: str, limits: Limits) -> None:
-    if len(err) * 4 > limits.err_bytes_max and len(err.encode()) > limits.err_bytes_max:
-        raise over_limit(
-            "too_large", "the error text is too long", "err_bytes_max", limits.err_bytes_max
-        )
-
-
 def _targets(documents: Iterable[wire.Target], path: str) -> list[op.Target]:
     targets = []
     for position, document in enumerate(documents):
@@ -245,7 +235,7 @@ def _targets(documents: Iterable[wire.Target], path: str) -> list[op.Target]:
     return targets
 
 
-def _mark(key: str, operation: op.Operation) -> bytes:
+def mark_of(key: str, operation: op.Operation) -> bytes:
     """Give a fingerprint of what the key stands for; none is needed without a key."""
     if not key:
         return b""

@@ -19,7 +19,7 @@ from raftq_cluster.backends.api import (
     Sink,
     Status,
 )
-from raftq_cluster.core.operations import GUARD, MODIFY, Claim, Operation
+from raftq_cluster.core.operations import GUARD, MODIFY, TRANSACT, Claim, Operation
 from raftq_cluster.core.outcomes import Outcome, Refused, Unfinished
 from raftq_cluster.core.queries import Query
 from raftq_cluster.service.ids import id_source
@@ -221,6 +221,8 @@ def _over_limit(code: str, name: str, limit: int) -> Refused:
 def _inserts(operation: Operation) -> bool:
     if operation[0] == GUARD:
         return _inserts(operation[4])  # type: ignore[arg-type, misc]
+    if operation[0] == TRANSACT:
+        return bool(operation[4] or operation[10].inserts)  # type: ignore[misc]
     return operation[0] == MODIFY and bool(operation[4])  # type: ignore[misc]
 
 

@@ -13,6 +13,8 @@ ID_BYTES_MAX: Final = 64
 CLAIMANT_BYTES_MAX: Final = 64
 QUEUE_BYTES_MAX: Final = 256
 KEY_BYTES_MAX: Final = 128
+NAMESPACE_BYTES_MAX: Final = 1_024  # EntroQ's
+DOC_KEY_BYTES_MAX: Final = 256
 
 
 @lru_cache(_CACHED)
@@ -40,6 +42,22 @@ def check_key(key: str, field: str = "idempotency_key") -> None:
     """Refuse what cannot be an idempotency key; "" is none. Raises as :func:`check_queue`."""
     if key:
         _check(key, "an idempotency key", field, KEY_BYTES_MAX, "key_bytes_max")
+
+
+@lru_cache(_CACHED)
+def check_namespace(name: str, field: str = "namespace") -> None:
+    """Refuse what cannot be a namespace of docs. Raises as :func:`check_queue`."""
+    _check(name, "a namespace", field, NAMESPACE_BYTES_MAX, "namespace_bytes_max")
+
+
+def check_doc_key(key: str, field: str = "key") -> None:
+    """Refuse what cannot be a key of docs; "" can. Raises as :func:`check_queue`."""
+    if "\0" in key:
+        raise Refusal("invalid", "a doc's key has a NUL", field=field)
+    size = len(key) if key.isascii() else len(key.encode())
+    if size > DOC_KEY_BYTES_MAX:
+        what = f"a doc's key has {size} bytes"
+        raise over_limit("too_large", what, "doc_key_bytes_max", DOC_KEY_BYTES_MAX)
 
 
 def _check(name: str, what: str, field: str, bytes_max: int, limit_name: str) -> None:

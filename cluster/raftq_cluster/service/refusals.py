@@ -7,7 +7,7 @@ from msgspec import UNSET
 from raftq.wire.codes import CODES
 from raftq.wire.documents import FailedPart as FailedPartDocument
 from raftq.wire.documents import Problem
-from raftq_cluster.core.outcomes import FailedPart, Refused, Unfinished
+from raftq_cluster.core.outcomes import Failed, FailedDoc, Refused, Unfinished
 
 _TYPE_PREFIX = "urn:raftq:problem:"
 RETRY_AFTER_MS = 1_000  # for refusals of the moment that know no better
@@ -33,7 +33,7 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not always an 
         self.field = field
         self.limit = limit
         self.limit_name = limit_name
-        self.failed: Sequence[FailedPart] = ()
+        self.failed: Sequence[Failed] = ()
         retry_later = CODES[code].retryable and code != "outcome_unknown"
         self.retry_after_ms = RETRY_AFTER_MS if retry_later else None
 
@@ -78,8 +78,9 @@ def over_limit(code: str, what: str, limit_name: str, limit: int) -> Refusal:
     )
 
 
-def _failed_part(part: FailedPart) -> FailedPartDocument:
+def _failed_part(part: Failed) -> FailedPartDocument:
     is_claimed = part.reason == "claimed"
+    namespace, key = (part.namespace, part.key) if isinstance(part, FailedDoc) else ("", "")
     return FailedPartDocument(
         part=part.part,  # type: ignore[arg-type] # the core's constants are these literals
         index=part.position,
@@ -88,4 +89,6 @@ def _failed_part(part: FailedPart) -> FailedPartDocument:
         version=UNSET if part.version < 0 else part.version,
         claimant=part.claimant if is_claimed else UNSET,
         until=part.until if is_claimed else UNSET,
+        namespace=namespace or UNSET,
+        key=key if namespace and (key or not part.id) else UNSET,
     )

@@ -5,19 +5,24 @@ from typing import Literal, TypeVar
 
 from msgspec import UNSET, Raw
 
+from raftq.wire import docs
 from raftq.wire import documents as wire
 from raftq.wire.formats import Format, value_from_json
 from raftq_cluster.backends.api import Status
 from raftq_cluster.core.operations import BYTES
 from raftq_cluster.core.outcomes import (
     Claimed,
+    DocRow,
+    DocsClaimed,
     Modified,
     Outcome,
     QueueStats,
     Refused,
     Renewed,
+    SetRow,
     SettingsRow,
     TaskRow,
+    Transacted,
     Unfinished,
 )
 from raftq_cluster.service.refusals import refusal_of
@@ -42,11 +47,8 @@ def task_document(row: TaskRow, fmt: Format, *, with_value: bool) -> wire.Task:
         created=row.created,
         modified=row.modified,
     )
-    if with_value and row.kind == BYTES:
-        task.value_b64 = row.value
-    elif with_value:
-        text = row.value or _NULL
-        task.value = Raw(text) if fmt == "json" else value_from_json(text, fmt)
+    if with_value:
+        _embed_value(task, row.value, row.kind, fmt)
     return task
 
 
@@ -74,6 +76,14 @@ def render_claim(index: int, outcome: Outcome, fmt: Format) -> wire.ClaimReply:
 
 def render_modify(index: int, outcome: Outcome, fmt: Format) -> wire.ModifyReply:
     """Write the answer to a modification. Raises as :func:`checked`."""
+    if isinstance(outcome, Transacted):
+        return wire.ModifyReply(
+            inserted=_tasks(outcome.inserted, fmt, with_value=False),
+            changed=_tasks(outcome.changed, fmt, with_value=False),
+            docs_inserted=_docs(outcome.docs_inserted, fmt, with_value=False),
+            docs_changed=_docs(outcome.docs_changed, fmt, with_value=False),
+            doc_sets=[set_document(row) for row in outcome.sets],
+        )
     modified = checked(outcome, index, Modified)
     return wire.ModifyReply(
         inserted=_tasks(modified.inserted, fmt, with_value=False),
@@ -91,6 +101,50 @@ def render_renew(index: int, outcome: Outcome, fmt: Format) -> wire.RenewReply:
             for lost in renewed.lost
         ],
     )
+
+
+def render_claim_docs(index: int, outcome: Outcome, fmt: Format) -> docs.ClaimDocsReply:
+    """Write the answer to a claim of sets. Raises as :func:`checked`."""
+    claimed = checked(outcome, index, DocsClaimed)
+    return docs.ClaimDocsReply(
+        sets=[set_document(row) for row in claimed.sets],
+        docs=_docs(claimed.docs, fmt, with_value=True),
+    )
+
+
+def doc_document(row: DocRow, fmt: Format, *, with_value: bool) -> wire.Doc:
+    """Write a doc; its value is embedded in the answer's format."""
+    doc = wire.Doc(
+        namespace=row.namespace,
+        id=row.id,
+        version=row.version,
+        key=row.key,
+        secondary_key=row.secondary_key,
+        claimant=row.claimant,
+        at=row.at,
+        created=row.created,
+        modified=row.modified,
+    )
+    if with_value:
+        _embed_value(doc, row.value, row.kind, fmt)
+    return doc
+
+
+def set_document(row: SetRow) -> wire.DocSet:
+    """Write the lock of a set."""
+    return wire.DocSet(**row._asdict())
+
+
+def _docs(rows: Iterable[DocRow], fmt: Format, *, with_value: bool) -> list[wire.Doc]:
+    return [doc_document(row, fmt, with_value=with_value) for row in rows]
+
+
+def _embed_value(document: wire.Task | wire.Doc, value: bytes, kind: int, fmt: Format) -> None:
+    if kind == BYTES:
+        document.value_b64 = value
+    else:
+        text = value or _NULL
+        document.value = Raw(text) if fmt == "json" else value_from_json(text, fmt)
 
 
 def queue_document(stats: QueueStats) -> wire.Queue:

@@ -4,8 +4,9 @@ A task's integer id is its ``serial``: 1, 2, 3, … per queue, never repeated.
 """
 
 from raftq_cluster.core import operations as op
-from raftq_cluster.service.building import Builder, check_value
+from raftq_cluster.service.building import Builder
 from raftq_cluster.service.names import check_queue
+from raftq_cluster.service.values import check_value
 
 # Half the price of calling a named tuple's class, once or twice per request (scripts/bench, text).
 _new = tuple.__new__

@@ -4,10 +4,11 @@ An operation verb turns a document into one operation and its outcome into a rep
 waiting, so that a server can put many into one batch. A query verb is awaited.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from raftq.wire import docs, membership
 from raftq.wire import documents as wire
 from raftq.wire.formats import Format
 from raftq_cluster.backends.api import (
@@ -20,11 +21,13 @@ from raftq_cluster.backends.api import (
 )
 from raftq_cluster.core import queries
 from raftq_cluster.core.operations import Claim, Operation
-from raftq_cluster.core.outcomes import Done, Outcome
+from raftq_cluster.core.outcomes import DocRow, Done, Outcome, TaskRow
 from raftq_cluster.service import building, rendering
 from raftq_cluster.service.entrance import Entrance
-from raftq_cluster.service.names import check_id
+from raftq_cluster.service.limits import Limits
+from raftq_cluster.service.names import check_id, check_namespace
 from raftq_cluster.service.refusals import Refusal, over_limit
+from raftq_cluster.service.values import given
 
 Result: TypeAlias = tuple[int, wire.Reply]
 
@@ -114,15 +117,21 @@ async def _tasks(service: Entrance, document: wire.TasksRequest, fmt: Format) ->
     )
     answer = await service.read(query, stale=document.consistency == "stale")
     with_value = not document.omit_values
-    _check_listing(sum(len(row.value) for row in answer.value), service.limits.listing_bytes_max)
+    check_listing(answer.value, service.limits)
     tasks = [rendering.task_document(row, fmt, with_value=with_value) for row in answer.value]
     return answer.index, wire.TasksReply(tasks=tasks)
 
 
-def _check_listing(size_bytes: int, bytes_max: int) -> None:
-    if size_bytes > bytes_max:
-        what = f"the values of these tasks have {size_bytes} bytes; ask for fewer, or omit_values"
-        raise over_limit("too_large", what, "listing_bytes_max", bytes_max)
+def check_listing(rows: Iterable[TaskRow | DocRow], limits: Limits) -> None:
+    """Refuse a listing that is too large.
+
+    Raises:
+        Refusal: ``too_large``, naming the limit.
+    """
+    size_bytes = sum(len(row.value) for row in rows)
+    if size_bytes > limits.listing_bytes_max:
+        what = f"the values of these have {size_bytes} bytes; ask for fewer, or omit_values"
+        raise over_limit("too_large", what, "listing_bytes_max", limits.listing_bytes_max)
 
 
 async def _task(service: Entrance, document: wire.TaskRequest, fmt: Format) -> Result:
@@ -132,6 +141,31 @@ async def _task(service: Entrance, document: wire.TaskRequest, fmt: Format) -> R
     if not answer.value:
         raise Refusal("task_not_found", f"there is no task {document.id}", index=answer.index)
     return answer.index, rendering.task_document(answer.value[0], fmt, with_value=True)
+
+
+async def _docs(service: Entrance, document: docs.DocsRequest, fmt: Format) -> Result:
+    check_namespace(document.namespace)
+    query = queries.Docs(
+        document.namespace,
+        tuple(document.id),
+        given(document.key),
+        document.key_start,
+        document.key_end,
+        document.limit,
+        document.omit_values,
+    )
+    answer = await service.read(query, stale=document.consistency == "stale")
+    check_listing(answer.value, service.limits)
+    with_value = not document.omit_values
+    found = [rendering.doc_document(row, fmt, with_value=with_value) for row in answer.value]
+    return answer.index, docs.DocsReply(docs=found)
+
+
+async def _namespaces(service: Entrance, document: docs.NamespacesRequest, _: Format) -> Result:
+    query = queries.Namespaces(tuple(document.prefix), tuple(document.exact), document.limit)
+    answer = await service.read(query, stale=document.consistency == "stale")
+    found = [docs.NamespaceCounts(**row._asdict()) for row in answer.value]
+    return answer.index, docs.NamespacesReply(namespaces=found)
 
 
 async def _settings(service: Entrance, document: wire.SettingsRequest, _: Format) -> Result:
@@ -211,6 +245,20 @@ _ALL: Final[tuple[Verb, ...]] = (
         build=building.forget_of,
         render=_render_forget,
     ),
+    OperationVerb(
+        name="claim_docs",
+        request=docs.ClaimDocsRequest,
+        reply=docs.ClaimDocsReply,
+        build=building.claim_docs_of,
+        render=rendering.render_claim_docs,
+    ),
+    QueryVerb(name="docs", request=docs.DocsRequest, reply=docs.DocsReply, run=_docs),
+    QueryVerb(
+        name="namespaces",
+        request=docs.NamespacesRequest,
+        reply=docs.NamespacesReply,
+        run=_namespaces,
+    ),
     QueryVerb(name="queues", request=wire.QueuesRequest, reply=wire.QueuesReply, run=_queues),
     QueryVerb(name="tasks", request=wire.TasksRequest, reply=wire.TasksReply, run=_tasks),
     QueryVerb(name="task", request=wire.TaskRequest, reply=wire.Task, run=_task),
@@ -221,31 +269,31 @@ _ALL: Final[tuple[Verb, ...]] = (
     QueryVerb(name="cluster", request=wire.ClusterRequest, reply=wire.ClusterReply, run=_cluster),
     QueryVerb(
         name="add_member",
-        request=wire.AddMemberRequest,
+        request=membership.AddMemberRequest,
         reply=wire.ClusterReply,
         run=_administers(lambda document: AddMember(document.peer, document.voter)),
     ),
     QueryVerb(
         name="remove_member",
-        request=wire.RemoveMemberRequest,
+        request=membership.RemoveMemberRequest,
         reply=wire.ClusterReply,
         run=_administers(lambda document: RemoveMember(document.id)),
     ),
     QueryVerb(
         name="promote_member",
-        request=wire.PromoteMemberRequest,
+        request=membership.PromoteMemberRequest,
         reply=wire.ClusterReply,
         run=_administers(lambda document: PromoteMember(document.id)),
     ),
     QueryVerb(
         name="replace_member",
-        request=wire.ReplaceMemberRequest,
+        request=membership.ReplaceMemberRequest,
         reply=wire.ClusterReply,
         run=_administers(lambda document: ReplaceMember(document.id, document.by)),
     ),
     QueryVerb(
         name="transfer",
-        request=wire.TransferRequest,
+        request=membership.TransferRequest,
         reply=wire.ClusterReply,
         run=_administers(lambda document: TransferLeadership(document.to)),
     ),

@@ -10,6 +10,7 @@ from tests.support.http_node import Header, serving
 
 from raftq.wire.codes import CODES
 from raftq.wire.formats import NESTING_MAX
+from raftq_cluster.core import doc_store, transaction
 from raftq_cluster.servers.http import limits as http_limits
 from raftq_cluster.servers.http.reading import PARAMETERS_MAX
 from raftq_cluster.servers.http.routes import ROUTES
@@ -67,6 +68,10 @@ def test_the_table_of_limits_has_every_limit_with_its_default() -> None:
         "id_bytes_max": names.ID_BYTES_MAX,
         "claimant_bytes_max": names.CLAIMANT_BYTES_MAX,
         "key_bytes_max": names.KEY_BYTES_MAX,
+        "namespace_bytes_max": names.NAMESPACE_BYTES_MAX,
+        "doc_key_bytes_max": names.DOC_KEY_BYTES_MAX,
+        "claim_bytes_max": transaction.CLAIM_BYTES_MAX,
+        "empty_sets_max": doc_store.EMPTY_SETS_MAX,
         "header_bytes_max": http_limits.HEADER_BYTES_MAX,
         "parameters_max": PARAMETERS_MAX,
         "receiving_bytes_max": http_limits.RECEIVING_BYTES_MAX,
@@ -78,6 +83,7 @@ def test_the_table_of_limits_has_every_limit_with_its_default() -> None:
 def test_the_times_that_are_told_are_the_servers() -> None:
     patience = http_limits.Patience()
     assert f"within {patience.head_s:g} seconds and its body within {patience.body_s:g}" in GUIDE
+    assert f"more than {doc_store.EMPTY_SETS_KEPT_MAX:,} such" in GUIDE
     assert f"closed after {patience.idle_s:g}" in GUIDE
     assert f"at most {NESTING_MAX} levels" in GUIDE
 

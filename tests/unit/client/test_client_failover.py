@@ -10,7 +10,7 @@ from raftq.backoff import Backoff
 from raftq.errors import ConnectionLost, RaftqError
 from raftq.tasks import Modified
 from raftq.transport.failover import Failover, Pacing
-from raftq.wire import documents
+from raftq.wire import documents, membership
 
 AT_ONCE = Pacing(try_s=5.0, backoff=Backoff(0.0, 0.0))
 DONE = b'{"inserted":[],"changed":[]}'
@@ -183,7 +183,7 @@ async def test_a_refusal_that_knows_the_key_settles_an_earlier_doubt(error):
 @pytest.mark.asyncio
 async def test_a_change_of_the_cluster_that_may_have_been_done_ends_unknown_without_a_key(error):
     failover = Failover([FakeChannel(error)], pacing=AT_ONCE)
-    request = documents.RemoveMemberRequest(id="n3")
+    request = membership.RemoveMemberRequest(id="n3")
     with pytest.raises(raftq.OutcomeUnknown) as raised:
         await failover.call("remove_member", request, documents.ClusterReply, timeout_s=0.0)
     assert raised.value.idempotency_key == ""

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.doc_table import claim_docs, doc, held, transact
 
 from raftq_cluster.codec.entries import decode_segment, encode_segment, split_entry
 from raftq_cluster.codec.errors import CodecError
@@ -22,6 +23,14 @@ ROWS = st.lists(st.one_of(
               st.one_of(st.none(), NAMES)),
     st.tuples(NAMES, NUMBERS), SCALARS,
 ), max_size=3).map(tuple)  # fmt: skip
+_ARRIVALS = st.integers(-1, 6)
+DOC_PARTS = st.tuples(*[st.lists(st.one_of(part, ROWS), max_size=2).map(tuple) for part in (
+    st.tuples(NAMES, NAMES, NAMES, NAMES, _ARRIVALS, NUMBERS, st.binary(max_size=3), st.integers(0, 2)),
+    st.tuples(NAMES, NAMES, NUMBERS, _ARRIVALS, NUMBERS, st.none(), st.integers(0, 1)),
+    st.tuples(NAMES, NAMES, NUMBERS, NAMES),
+    st.tuples(NAMES, NAMES, NUMBERS, NAMES),
+    st.tuples(NAMES, NAMES, NUMBERS, _ARRIVALS, NUMBERS),
+)])  # fmt: skip
 ANYTHING = st.recursive(
     st.one_of(SCALARS, st.floats()),
     lambda inner: st.one_of(st.lists(inner, max_size=9).map(tuple),
@@ -41,6 +50,12 @@ OPERATIONS = st.one_of(
     st.tuples(st.just(op.CONFIGURE), NAMES, st.binary(max_size=2), NAMES,
               st.sampled_from([None, "fifo", "random", "priority", "x"]),
               st.sampled_from([None, True, False]), st.one_of(st.none(), NUMBERS)),
+    st.tuples(st.just(op.TRANSACT), NAMES, st.binary(max_size=2), NAMES, ROWS, ROWS, ROWS, ROWS,
+              st.lists(st.tuples(NAMES, NAMES), max_size=2).map(tuple),
+              st.lists(NAMES, max_size=2).map(tuple), DOC_PARTS),
+    st.tuples(st.just(op.CLAIM_DOCS), NAMES, st.binary(max_size=2), NAMES,
+              st.lists(st.tuples(NAMES, NAMES, st.booleans()), max_size=2).map(tuple), NUMBERS,
+              st.tuples(NAMES, NUMBERS, NAMES)),
     st.tuples(st.just(op.FORGET), st.lists(SCALARS, max_size=3).map(tuple)),
     SCALARS,
 )  # fmt: skip
@@ -54,6 +69,12 @@ GOOD = [
     op.Configure(op.CONFIGURE, "", b"", "/q", "fifo", True, 7),
     op.Tick(),
     op.Forget(op.FORGET, ("a", "b")),
+    transact(doc_inserts=[doc("d")], doc_changes=[op.DocChange("/ns", "d", 1)], resets=["a"],
+             doc_deletes=[op.DocTarget("/ns", "e", 0)], queues=[("a", "/q")],
+             doc_depends=[op.DocTarget("/ns", "", 0, "k")], doc_leases=[op.SetLease("/ns", "k", 0)]),
+    claim_docs(held("k"), task=("a", 1, "/q")),
+    op.Guarded(op.GUARD, "", b"", (("/a", 1),), transact()),
+    op.Guarded(op.GUARD, "", b"", (("/a", 1),), claim_docs(held("k"))),
 ]  # fmt: skip
 
 

@@ -34,6 +34,13 @@ def test_a_golden_snapshot_can_be_restored_and_taken_again() -> None:
     assert decode_chunk(CHUNK)[0][1] == VERSION
 
 
+def test_a_snapshot_of_an_earlier_version_is_restored_and_taken_again_as_one_of_this() -> None:
+    old = json.loads(golden.OLD_SNAPSHOT.read_text(encoding="utf-8"))
+    machine = restore(decode_chunk(bytes.fromhex(vector["hex"])) for vector in old)
+    records = [golden.from_json(vector["record"]) for vector in old]
+    assert list(machine.snapshot()) == [[(0, VERSION, *records[0][2:]), *records[1:]]]
+
+
 def test_no_truncated_chunk_is_taken() -> None:
     for length in range(len(CHUNK)):
         with pytest.raises(CodecError):

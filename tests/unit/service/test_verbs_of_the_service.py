@@ -251,7 +251,7 @@ async def test_every_verb_is_in_the_table_by_its_name():
     assert {name: verb.name for name, verb in VERBS.items()} == {name: name for name in VERBS}
     assert set(VERBS) == {
         "claim", "modify", "renew", "configure", "forget",
-        "queues", "tasks", "task", "settings", "time", "cluster",
+        "queues", "tasks", "task", "settings", "time", "cluster", "docs", "claim_docs", "namespaces",
         "add_member", "remove_member", "promote_member", "replace_member", "transfer",
     }  # fmt: skip
 

@@ -5,12 +5,13 @@ import inspect
 import msgspec
 import pytest
 
-from raftq.wire import documents
+from raftq.wire import docs, documents, membership
 from raftq.wire.codes import CODES
 
 DOCUMENTS = [
     type_
-    for _, type_ in inspect.getmembers(documents, inspect.isclass)
+    for module in (documents, docs, membership)
+    for _, type_ in inspect.getmembers(module, inspect.isclass)
     if issubclass(type_, documents.Document) and type_ is not documents.Document
 ]
 

@@ -38,6 +38,17 @@ _CLAIMED: Final[Json] = _WAITING | {
     "claims": 1,
 }
 _VALUE: Final[Json] = {"value": {"to": "ada@example.org"}}
+_DOC: Final[Json] = {
+    "namespace": "/mail/state",
+    "id": "w8k2m4tq9x3d1",
+    "version": 0,
+    "key": "ada",
+    "secondary_key": "",
+    "claimant": "",
+    "at": _NOW_MS,
+    "created": _NOW_MS,
+    "modified": _NOW_MS,
+}
 _CLUSTER: Final[Json] = {
     "cluster_id": "5f0c7f4e",
     "node": "n1",
@@ -87,6 +98,33 @@ EXAMPLES: Final[dict[str, Example]] = {
             "renewed": [_CLAIMED | {"version": 2}],
             "lost": [{"id": "gone", "reason": "missing"}],
         },
+    ),
+    "docs": Example({"namespace": "/mail/state", "key": "ada"}, {"docs": [_DOC | _VALUE]}),
+    "claim_docs": Example(
+        {
+            "claimant": "worker-1",
+            "sets": [{"namespace": "/mail/state", "key": "ada"}],
+            "task": {"id": _ID, "version": 1},
+        },
+        {
+            "sets": [
+                {
+                    "namespace": "/mail/state",
+                    "key": "ada",
+                    "version": 1,
+                    "claimant": "worker-1",
+                    "at": _NOW_MS + 30_000,
+                    "docs": 1,
+                }
+            ],
+            "docs": [
+                _DOC | {"version": 1, "claimant": "worker-1", "at": _NOW_MS + 30_000} | _VALUE
+            ],
+        },
+    ),
+    "namespaces": Example(
+        {"prefix": ["/mail/"]},
+        {"namespaces": [{"name": "/mail/state", "docs": 1, "claimed": 0, "sets": 1}]},
     ),
     "forget": Example({"keys": ["b6f1-0007", "b6f1-0008"]}, {}),
     "queues": Example(

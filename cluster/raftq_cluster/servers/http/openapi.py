@@ -42,11 +42,17 @@ _EXCLUSIVE: Final = {
         ("delay_ms", "lease_ms"),
         ("value", "value_b64"),
     ),
+    "DocInsert": (("value", "value_b64"),),
+    "DocChange": (("value", "value_b64"),),
+    "DocDepend": (("id", "key"),),
 }
 _NAMES: Final = frozenset(
-    ("queue", "queues", "id", "claimant", "pattern", "keys", "idempotency_key")
+    ("queue", "queues", "id", "claimant", "pattern", "keys", "idempotency_key", "namespace")
 )
-_PARTS: Final = ("inserts", "changes", "deletes", "depends")  # of which a modification has one
+_PARTS: Final = (  # of which a modification has one
+    "inserts", "changes", "deletes", "depends",
+    "doc_inserts", "doc_changes", "doc_deletes", "doc_depends", "doc_leases",
+)  # fmt: skip
 _DESCRIPTION: Final = """
 A task queue that keeps its promises on machines that fail. **claim** and **modify** are atomic log
 entries agreed by Raft; any node answers. Times are milliseconds since the epoch. Bodies and answers are
@@ -142,16 +148,19 @@ def _page(route: PageRoute) -> Json:
 
 def _parameters(route: VerbRoute) -> list[Json]:
     schema = _schemas_of(VERBS[route.verb].request)[VERBS[route.verb].request.__name__]
+    needed = schema.get("required", ())
     return [
-        _query_parameter(name, field)
+        _query_parameter(name, field, is_needed=name in needed)
         if name not in route.path_fields
         else {"name": name, "in": "path", "required": True, "schema": field}
         for name, field in schema["properties"].items()
     ]
 
 
-def _query_parameter(name: str, field: Json) -> Json:
+def _query_parameter(name: str, field: Json, *, is_needed: bool) -> Json:
     parameter: Json = {"name": name, "in": "query", "schema": field}
+    if is_needed:
+        parameter["required"] = True
     if field.get("type") == "array":
         parameter |= {"style": "form", "explode": True}
     return parameter
@@ -250,6 +259,8 @@ def _schemas_of(*types: type) -> Json:
         pairs = _EXCLUSIVE.get(name, ())
         if pairs:
             schema["allOf"] = [{"not": {"required": list(pair)}} for pair in pairs]
+        if name == "DocDepend":
+            schema["anyOf"] = [{"required": ["id"]}, {"required": ["key"]}]
         if name == "ModifyRequest":
             schema["anyOf"] = [
                 {"required": [part], "properties": {part: {"minItems": 1}}} for part in _PARTS
