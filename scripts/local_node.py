@@ -6,20 +6,18 @@ Knows how a node is started and what its first line says, nothing of tasks.
 """
 
 import json
-import os
-import shlex
 import socket
 import subprocess
 import sys
-import threading
 import urllib.request
 from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
+from ready_line import START_S, facts_of, first_line, without_settings
+
 HTTP_PORT: Final = 7677
 TEXT_PORT: Final = 7979
-START_S: Final = 30.0  # a loaded machine with two cores takes a tenth of it
 STOP_S: Final = 30.0
 
 
@@ -45,7 +43,7 @@ class LocalNode:
         self.data_dir = data_dir
         self._place = place
         self.log_path = data_dir.with_name(f"{data_dir.name}.log")
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._facts: dict[str, str] = {}
 
     @property
@@ -97,7 +95,6 @@ class LocalNode:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                text=True,
                 env=without_settings(),
                 start_new_session=True,  # Ctrl-C is for us: we stop the node when it is time
             )
@@ -132,19 +129,13 @@ class LocalNode:
             NodeNotStartedError: it did not come.
         """
         process = self._process
-        assert process is not None
-        assert process.stdout is not None
-        impatience = threading.Timer(patience_s, process.kill)
-        impatience.start()
-        try:
-            line = process.stdout.readline()
-        finally:
-            impatience.cancel()
-        if not line.startswith("raftq ready "):
-            self.stop()
+        assert process is not None, "the node was not launched"
+        line = first_line(process, patience_s)
+        self._facts = facts_of(line)
+        if not self._facts:
+            self.kill()
             said = self.log_path.read_text(errors="replace")[-2000:]
             raise NodeNotStartedError(f"raftqd did not start: {line}{said}")
-        self._facts = dict(fact.split("=", 1) for fact in shlex.split(line)[2:])
 
     def __enter__(self) -> Self:
         return self.start()
@@ -274,8 +265,3 @@ def free_or_any(port: int) -> int:
         except OSError:
             return 0
     return port
-
-
-def without_settings() -> dict[str, str]:
-    """This environment without ``RAFTQ_…``: a node or a worker of ours must not follow the user's."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("RAFTQ_")}

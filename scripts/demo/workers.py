@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from local_node import without_settings
+from ready_line import without_settings
 
 SCRIPTS: Final = Path(__file__).resolve().parents[1]
 STOP_S: Final = 15.0  # a worker finishes what it holds: a file, a merge

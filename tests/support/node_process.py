@@ -11,21 +11,18 @@ data directory. Processes are ended by their own id only.
 """
 
 import os
-import selectors
-import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from ready_line import START_S, facts_of, first_line, without_settings
+
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
-START_S: Final = 30.0  # a loaded machine with two cores imports and elects well within this
 STOP_S: Final = 30.0
-READY: Final = "raftq ready "
 
 
 class NodeFailedError(AssertionError):
@@ -72,28 +69,12 @@ class NodeProcess:
                 env=self._env,
                 cwd=self.data_dir.parent,
             )
-        line = self._first_line()
-        if not line.startswith(READY):
+        line = first_line(self._child)
+        self.facts = facts_of(line)
+        if not self.facts:
             self.kill()
             raise NodeFailedError(f"raftqd did not start: {line!r}\n{self.logs()}")
-        self.facts = dict(word.split("=", 1) for word in shlex.split(line)[2:])
         return self
-
-    def _first_line(self) -> str:
-        pipe = self._running.stdout
-        assert pipe is not None
-        deadline = time.monotonic() + START_S
-        line = b""
-        with selectors.DefaultSelector() as selector:
-            selector.register(pipe, selectors.EVENT_READ)
-            while not line.endswith(b"\n"):
-                if not selector.select(max(0.0, deadline - time.monotonic())):
-                    break
-                piece = os.read(pipe.fileno(), 4096)
-                if not piece:
-                    break
-                line += piece
-        return line.decode()
 
     @property
     def _running(self) -> subprocess.Popen[bytes]:
@@ -204,7 +185,7 @@ def run_raftq(
 
 def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Give the environment of a child: the caller's, less ``RAFTQ_…``, with both source roots."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("RAFTQ_")}
+    env = without_settings()
     roots = [str(REPOSITORY / "client"), str(REPOSITORY / "cluster"), str(REPOSITORY)]
     if inherited := env.get("PYTHONPATH"):
         roots.append(inherited)

@@ -3,12 +3,10 @@
 import json
 import os
 import re
-import selectors
 import signal
 import socket
 import ssl
 import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,6 +19,8 @@ import yaml
 from tests.support.container_files import Compose, Container, Dockerfile, Sandbox, build
 from tests.support.node_process import REPOSITORY
 
+from ready_line import facts_of, first_line
+
 NODES = ("n1", "n2", "n3")
 PATIENCE_S = 60.0  # three nodes start on a loaded machine with two cores
 PROMETHEUS_OWN = {"up"}  # what Prometheus itself adds to what it scrapes
@@ -28,17 +28,10 @@ PROMETHEUS_OWN = {"up"}  # what Prometheus itself adds to what it scrapes
 
 def until_ready(process: subprocess.Popen) -> dict[str, str]:
     """Wait for the ready line."""
-    deadline = time.monotonic() + PATIENCE_S
-    said = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        while b"\n" not in said:
-            assert selector.select(max(0.0, deadline - time.monotonic())), said
-            piece = os.read(process.stdout.fileno(), 4096)
-            assert piece, f"ended with {process.wait(PATIENCE_S)}: {said!r}"
-            said += piece
-    assert said.startswith(b"raftq ready "), said
-    return dict(word.split("=", 1) for word in said.decode().split()[2:])
+    line = first_line(process, PATIENCE_S)
+    facts = facts_of(line)
+    assert facts, f"{line!r}, ended with {process.poll()}"
+    return facts
 
 
 @contextmanager
