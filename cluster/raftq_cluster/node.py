@@ -174,7 +174,10 @@ class Node:
             node_id=settings.node_id,
             on_fatal=self.fail,
             outside=Outside(
-                bounds=Bounds(bytes_between_min=settings.snapshot_bytes),
+                bounds=Bounds(
+                    bytes_between_min=settings.snapshot_bytes,
+                    disk_free_bytes_min=settings.disk_free_bytes_min,
+                ),
                 network=self._network,
                 plan=_plan(settings),
                 clock_skew_ms_max=settings.clock_skew_ms_max,

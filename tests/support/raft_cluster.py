@@ -47,7 +47,13 @@ async def until(condition: Callable[[], bool]) -> None:
 class RaftCluster:
     """Nodes by id. Small bounds, so that snapshots and compaction come soon."""
 
-    def __init__(self, *, snapshot_bytes: int = 1 << 20, entries_kept: int = 1_000) -> None:
+    def __init__(
+        self,
+        *,
+        snapshot_bytes: int = 1 << 20,
+        entries_kept: int = 1_000,
+        bytes_lagging: int = 5_000,
+    ) -> None:
         self.addresses: dict[str, str] = {}
         self.disks: dict[str, VirtualDisk] = {}
         self.backends: dict[str, RaftBackend] = {}
@@ -56,7 +62,9 @@ class RaftCluster:
         self.tls: dict[str, PeerTls] = {}
         self.formats: dict[str, Formats] = {}  # of nodes of another version
         self.wall_offset_ms: dict[str, int] = {}  # of nodes whose wall clock is wrong
-        self._bounds = Bounds(bytes_between_min=snapshot_bytes, entries_kept=entries_kept)
+        self._bounds = Bounds(
+            bytes_between_min=snapshot_bytes, entries_kept=entries_kept, bytes_lagging=bytes_lagging
+        )
 
     async def form(self, count: int) -> None:
         """Start so many new nodes with the same list."""

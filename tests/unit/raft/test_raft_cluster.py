@@ -108,6 +108,24 @@ async def test_a_follower_that_was_away_for_long_gets_the_state_and_catches_up()
     assert not any(cluster.fatal.values())
 
 
+async def test_a_follower_that_was_away_shortly_needs_no_state():
+    cluster = RaftCluster(snapshot_bytes=20_000, entries_kept=5, bytes_lagging=1 << 20)
+    await cluster.form(3)
+    away = next(node_id for node_id in cluster.backends if node_id != cluster.leader())
+    await cluster.end(away)
+    for number in range(400):
+        await cluster.do(cluster.leader(), put(f"{number}", value=b"x" * 100))
+    leader = cluster.running(cluster.leader())
+    assert [name for name in cluster.disks[cluster.leader()].paths() if name.suffix == ".snap"]
+    await cluster.start(away)
+    await cluster.until(lambda: cluster.backends[away].status().index >= 400)
+    assert leader._sender.sent == 0
+    assert leader._files.store.journal.base_index < 50
+    assert len(await cluster.digests()) == 1
+    await cluster.close()
+    assert not any(cluster.fatal.values())
+
+
 async def test_a_standalone_node_with_tasks_grows_to_three():
     cluster = RaftCluster()
     await cluster.start("n1")

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ class Log:
     def __init__(self, disk, *, bounds=BOUNDS, segment_bytes=8_192):
         self.disk = disk
         self.failures = []
+        self.needed = None
         disk.make_directory(DIRECTORY)
         self.store = Store.open(disk, DIRECTORY, b"n1", segment_bytes=segment_bytes)
         recovered = recover(self.store, ME)
@@ -43,6 +45,7 @@ class Log:
             last_bytes=recovered.snapshot_bytes,
             bounds=bounds,
             in_thread=in_turn,
+            needed_from=lambda: self.needed,
         )
 
     def add(self, value_bytes=1_000):
@@ -143,7 +146,7 @@ async def test_a_due_snapshot_is_begun_although_nobody_asks_for_anything():
     log = Log(VirtualDisk())
     for _ in range(10):
         log.add()
-    log.upkeep.each_second()
+    log.upkeep.each_second(sys.maxsize)
     await log.upkeep_done()
     assert log.snapshots() == [f"{10:020d}-{1:020d}.snap"]
 
@@ -161,12 +164,60 @@ async def test_of_large_entries_fewer_are_kept():
     assert len(log.store.journal) == 2
 
 
+@pytest.mark.parametrize(
+    ("needed", "bytes_lagging", "first"),
+    [
+        (3, 1 << 20, 3),  # a peer lags: all that it needs
+        (8, 1 << 20, 6),  # it lags less than what is kept anyway
+        (2, 7_500, 4),  # but never more than a bound
+        (11, 1 << 20, 6),  # nobody lags
+        (None, 1 << 20, 6),
+    ],
+)
+async def test_the_log_keeps_what_a_peer_that_lags_needs_within_a_bound(
+    needed, bytes_lagging, first
+):
+    log = Log(VirtualDisk(), bounds=BOUNDS._replace(bytes_lagging=bytes_lagging))
+    log.needed = needed
+    await log.snapshot()
+    assert (log.store.journal.first_index, log.store.journal.last_index) == (first, 10)
+
+
+EARLY = BOUNDS._replace(
+    bytes_between_min=1 << 20, early_bytes_min=5_000, disk_free_bytes_min=10_000
+)
+
+
+async def early(log, entries, free_bytes):
+    for _ in range(entries):
+        log.add()
+    log.upkeep.each_second(free_bytes)
+    await log.upkeep_done()
+    return len(log.snapshots()) == 1 and not log.snapshots()[0].startswith("0" * 20)
+
+
+async def test_a_disk_that_is_nearly_full_has_a_snapshot_before_it_is_due():
+    assert not await early(Log(VirtualDisk(), bounds=EARLY), 6, 1 << 20)
+    log = Log(VirtualDisk(), bounds=EARLY)
+    assert await early(log, 6, 20_000)
+    assert log.store.journal.first_index == 2
+
+
+async def test_the_room_for_the_next_snapshot_is_counted():
+    log = Log(VirtualDisk(), bounds=EARLY._replace(disk_free_bytes_min=0))
+    assert await early(log, 6, 5_000)  # six values of a thousand bytes need more
+
+
+async def test_a_snapshot_that_gives_no_room_back_is_not_begun():
+    assert not await early(Log(VirtualDisk(), bounds=EARLY), 4, 0)
+
+
 async def test_segments_that_are_not_needed_are_removed_once_the_disk_knows():
     log = Log(VirtualDisk(), bounds=BOUNDS._replace(bytes_between_min=30_000))
     await log.snapshot()
     before = log.segments()
     log.sync()
-    log.upkeep.each_second()
+    log.upkeep.each_second(sys.maxsize)
     await log.upkeep_done()
     assert len(log.segments()) <= 3 < len(before)
 
@@ -176,7 +227,7 @@ async def test_an_idle_log_notes_once_how_far_it_is_synced():
     log.add()
     notes = []
     for _ in range(4):
-        log.upkeep.each_second()
+        log.upkeep.each_second(sys.maxsize)
         notes.append(log.store.dirty)
         log.sync()
     assert notes == [False, True, False, False]

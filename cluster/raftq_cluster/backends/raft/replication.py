@@ -118,6 +118,16 @@ class Replication:
         """Whether any peer has acknowledged more than up to ``index``."""
         return any(progress.match > index for progress in self._peers.values())
 
+    def needed_from(self, since_s: float) -> int | None:
+        """The lowest entry that a peer lacks which was heard of since then, and can do with the log.
+
+        None if there is no such peer.
+        """
+        base = self._log.base_index
+        lagging = [item.match + 1 for item in self._peers.values()
+                   if item.heard_s >= since_s and item.match >= base and item.next > base]  # fmt: skip
+        return min(lagging, default=None)
+
     def on_up(self, peer: str) -> None:
         """What was sent on an older connection may be lost."""
         progress = self._peers.get(peer)

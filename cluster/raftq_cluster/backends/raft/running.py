@@ -63,6 +63,8 @@ LEADER_WAIT_S: Final = 3.0
 # What was submitted is finished in this time when the node stops, or its outcome is unknown.
 DRAIN_S: Final = 10.0
 UPKEEP_S: Final = 1.0
+# Log is kept for a peer that was away no longer than this: restarting a node takes less.
+LAGGING_S: Final = 60.0
 
 
 def system_runner() -> Runner:
@@ -129,6 +131,7 @@ class Running:
         self._free_bytes = outside.files.free_bytes
         self._on_fatal = on_fatal
         self._in_thread = outside.in_thread
+        self._monotonic = outside.monotonic
         self._runner = outside.runner()
         self._network, self._peering = outside.network, peering
         journal = files.store.journal
@@ -166,6 +169,7 @@ class Running:
             last_bytes=files.recovered.snapshot_bytes,
             bounds=outside.bounds,
             in_thread=outside.in_thread,
+            needed_from=self._needed_from,
         )
         self._receiver = SnapshotReceiver(
             files.store.snapshots,
@@ -290,6 +294,14 @@ class Running:
         self._upkeep.consider()
         self.watch.applied()
 
+    def _needed_from(self) -> int | None:
+        """The lowest entry that a peer may still be sent: one that lags, or gets a snapshot just now."""
+        since_s = self._monotonic() - LAGGING_S
+        needed = [self.engine.consensus.replication.needed_from(since_s)]
+        snapshot = self._sender.oldest_index()
+        needed.append(None if snapshot is None else snapshot + 1)
+        return min((index for index in needed if index is not None), default=None)
+
     def members_changed(self) -> None:
         """Connect to the members in force."""
         self._network.set_peers(self._searching.addresses(self._acquaintances()))
@@ -327,7 +339,7 @@ class Running:
         return self._witness.what_is_lost(peer)
 
     def _each_second(self) -> None:
-        self._upkeep.each_second()
+        self._upkeep.each_second(self.disk_free_bytes)
         self._receiver.each_second()
         self.steward.tick()
         self._upgrading.tick()

@@ -3,9 +3,10 @@
 A snapshot is begun when the log since the last one is as large as that snapshot was, and at least
 ``Bounds.bytes_between_min``: so taking snapshots at most doubles what is written, and a restart replays no more
 than that. It is begun as well when values that the last one holds are gone, as many and at least half of it:
-a state that was drained must give its room on the disk back. It is taken on the event loop in slices of some hundred records, between which requests have
+a state that was drained must give its room on the disk back. And it is begun early when the disk is nearly full, since
+only a snapshot lets go of log. It is taken on the event loop in slices of some hundred records, between which requests have
 their turn, and written to disk by another thread. Nothing waits for it. Afterwards the log is cut, but
-for the newest entries. A node that stops takes none: it starts the same way after a stop and after a crash.
+for the newest entries, and for what peers that lag a little still need. A node that stops takes none: it starts the same way after a stop and after a crash.
 
 Once a second, what the disk need not keep any more is removed, and an idle log notes how far it is
 synced. Knows nothing of Raft's rounds.
@@ -42,18 +43,30 @@ InThread: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Runs a job that blocks without stopping the loop."""
 
 
+def _nothing() -> int | None:
+    """Nobody lags."""
+    return None
+
+
 class Bounds(NamedTuple):
-    """How much log there may be. Entries are kept so that a follower that was away needs no snapshot."""
+    """How much log there may be. Entries are kept so that a follower that was away needs no snapshot.
+
+    The disk is nearly full when less is free than twice ``disk_free_bytes_min`` and the next snapshot.
+    """
 
     bytes_between_min: int = 32 << 20  # some 600,000 small operations: they replay in 2 to 3 s
     entries_kept: int = 1_000
     bytes_kept: int = 8 << 20  # of these entries: they are held in memory
+    bytes_lagging: int = 64 << 20  # of all that is kept while a peer needs it: likewise
+    early_bytes_min: int = 16 << 20  # log that lets go of a segment, the least that gives room back
+    disk_free_bytes_min: int = 64 << 20
 
 
 class Upkeep:
     """Takes the snapshots of one replica, one at a time, and cuts its log.
 
     ``fail`` is told a sentence when the disk fails, or the state cannot be written: stop the node.
+    ``needed_from`` gives the lowest index that a peer may still be sent, None if there is none.
     """
 
     def __init__(
@@ -65,6 +78,7 @@ class Upkeep:
         last_bytes: int,
         bounds: Bounds,
         in_thread: InThread = asyncio.to_thread,
+        needed_from: Callable[[], int | None] = _nothing,
     ) -> None:
         self._store = store
         self._journal = store.journal
@@ -74,6 +88,8 @@ class Upkeep:
         # What the last one holds in values is not known after a restart: at most all of it.
         self._last_value_bytes = last_bytes
         self._bounds = bounds
+        self._needed_from = needed_from
+        self._is_disk_low = False
         self._in_thread = in_thread
         self._kept_bytes = 0  # of entries that the last snapshot holds already
         self._seen_number = store.last_number
@@ -88,11 +104,13 @@ class Upkeep:
         if self._task is None and self._is_due():
             self._task = asyncio.create_task(self._guard(self._take), name="raft snapshot")
 
-    def each_second(self) -> None:
+    def each_second(self, disk_free_bytes: int) -> None:
         """Remove what is not needed, and let an idle log note how far it is synced.
 
         A snapshot that found the disk full is tried again, also when nobody asks for anything.
         """
+        room_bytes = 2 * self._bounds.disk_free_bytes_min + self._next_bytes()
+        self._is_disk_low = disk_free_bytes < room_bytes
         self.consider()
         number = self._store.last_number
         if number == self._seen_number:
@@ -128,7 +146,7 @@ class Upkeep:
         is_new = self._replica.index > self._last_index
         if not is_new or self._is_given_up or time.monotonic() < self._not_before_s:
             return False
-        return self._is_log_long() or self._is_state_drained()
+        return self._is_log_long() or self._is_state_drained() or self._is_room_needed()
 
     @property
     def _is_given_up(self) -> bool:
@@ -138,8 +156,21 @@ class Upkeep:
         bound = max(self._bounds.bytes_between_min, self._last_bytes)
         return (
             self._replica.index - self._last_index >= ENTRIES_BETWEEN_MAX
-            or self._journal.data_bytes - self._kept_bytes >= bound
+            or self._log_bytes() >= bound
         )
+
+    def _log_bytes(self) -> int:
+        """Bytes of the log since the last snapshot."""
+        return self._journal.data_bytes - self._kept_bytes
+
+    def _next_bytes(self) -> int:
+        """About what the next snapshot takes: what the last one did, and what has grown since."""
+        return self._last_bytes + max(0, self._value_bytes() - self._last_value_bytes)
+
+    def _is_room_needed(self) -> bool:
+        """Whether log must go although it is not long: more than an eighth of what is written for it."""
+        least_bytes = max(self._bounds.early_bytes_min, self._last_bytes // 8)
+        return self._is_disk_low and self._log_bytes() >= least_bytes
 
     def _is_state_drained(self) -> bool:
         bound = max(self._bounds.bytes_between_min, self._last_bytes // 2)
@@ -217,12 +248,18 @@ class Upkeep:
         await self._in_thread(self._store.snapshots.prune)
 
     def _cut(self, index: int) -> None:
-        """Cut the log behind the snapshot of ``index``, but for its newest entries."""
-        journal = self._journal
+        """Cut the log behind the snapshot of ``index``, but for its newest entries, and what peers need."""
+        journal, bounds = self._journal, self._bounds
+        needed = self._needed_from()
+        lagging = index + 1 if needed is None else needed
         first, kept_bytes = index + 1, 0
-        while first > max(journal.first_index, index + 1 - self._bounds.entries_kept):
+        while first > max(journal.first_index, min(lagging, index + 1 - bounds.entries_kept)):
             size = len(journal.entry(first - 1)[1])
-            if kept_bytes + size > self._bounds.bytes_kept:
+            is_new = (
+                first - 1 > index - bounds.entries_kept and kept_bytes + size <= bounds.bytes_kept
+            )
+            is_needed = first - 1 >= lagging and kept_bytes + size <= bounds.bytes_lagging
+            if not (is_new or is_needed):
                 break
             first, kept_bytes = first - 1, kept_bytes + size
         journal.drop_before(first)
