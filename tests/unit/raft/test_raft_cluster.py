@@ -254,3 +254,36 @@ async def test_nodes_that_have_all_moved_find_each_other_through_one_address(thr
     await moved(three, lambda _id: Join((three.addresses["n1"],)))
     await three.do("n3", put("b"))
     assert len(await three.digests()) == 1
+
+
+async def test_a_leader_whose_disk_is_full_hands_over_to_one_that_has_room(three):
+    before = three.leader()
+    other = next(node_id for node_id in three.backends if node_id != before)
+    three.disks[other].room_bytes = 1_000
+    three.disks[before].room_bytes = 1_000
+    await three.until(lambda: three.leader() not in {"", before, other})
+    await three.do(before, put("a"))
+    assert len(await three.digests()) == 1
+
+
+async def test_a_leader_goes_on_where_nobody_has_room(three):
+    leader = three.leader()
+    others = [node_id for node_id in three.backends if node_id != leader]
+    running = three.running(leader)
+    for node_id in others:
+        three.disks[node_id].room_bytes = 1_000
+    await three.until(lambda: not any(map(running.facts.has_room, others)))
+    three.disks[leader].room_bytes = 1_000
+    await three.until(lambda: running.facts.is_full)
+    assert not running.engine.is_transferring
+    await three.do(leader, put("a"))
+    assert three.leader() == leader
+
+
+async def test_who_has_room_again_may_lead_again(three):
+    full = next(node_id for node_id in three.backends if node_id != three.leader())
+    board = three.running(three.leader()).facts
+    three.disks[full].room_bytes = 1_000
+    await three.until(lambda: not board.has_room(full))
+    three.disks[full].room_bytes = 1 << 40
+    await three.until(lambda: board.has_room(full))

@@ -9,6 +9,7 @@ from raftq_cluster.backends.raft.messages import SnapshotAck
 from raftq_cluster.backends.raft.snapshot_sending import (
     CHUNK_BYTES,
     RESEND_S,
+    STALLED_S,
     WINDOW_BYTES,
     SnapshotSender,
 )
@@ -177,6 +178,34 @@ def test_a_stream_that_the_log_has_left_behind_begins_again_with_a_newer_snapsho
     assert {chunk.snapshot_index for chunk in chunks} == {60}
     assert chunks[0].offset == 0
     assert len(leader.disk.opened) == 1
+
+
+def test_a_peer_that_takes_nothing_for_long_is_sent_the_newest_snapshot(leader):
+    leader.push()
+    leader.snapshot(90, size=CHUNK_BYTES)
+    leader.pass_s(STALLED_S - 0.01)
+    assert {chunk.snapshot_index for chunk in leader.push()} == {50}
+    leader.pass_s(RESEND_S + 0.01)
+    assert {chunk.snapshot_index for chunk in leader.push()} == {90}
+
+
+def test_a_peer_that_takes_what_it_is_sent_is_sent_the_same_to_its_end(leader):
+    leader.push()
+    leader.snapshot(90)
+    for number in range(1, 5):
+        leader.pass_s(STALLED_S - 1)
+        leader.ack(number * CHUNK_BYTES)
+        assert {chunk.snapshot_index for chunk in leader.push()} <= {50}
+    assert leader.sender.oldest_index() == 50
+
+
+def test_a_peer_that_takes_nothing_holds_no_log_back(leader):
+    leader.push()
+    assert leader.sender.oldest_index() == 50
+    leader.pass_s(STALLED_S + 1)
+    assert leader.sender.oldest_index() is None
+    leader.ack(CHUNK_BYTES)
+    assert leader.sender.oldest_index() == 50
 
 
 def test_each_peer_has_a_stream_of_its_own(leader):

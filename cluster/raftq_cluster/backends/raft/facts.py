@@ -29,6 +29,7 @@ class Told(NamedTuple):
     text: str
     version: str
     reads: int  # the highest format of the log
+    is_full: bool  # its disk
     at_s: float  # of our monotonic clock
 
 
@@ -50,6 +51,7 @@ class FactsBoard:
         self._monotonic = monotonic
         self._told: dict[str, Told] = {}
         self._http = self._text = ""
+        self.is_full = False  # this node's disk
         engine.on(Facts, self._on_facts)
 
     def advertise(self, http: str, text: str) -> None:
@@ -79,6 +81,7 @@ class FactsBoard:
                 "clock": self._clocks.tell(),
                 "held": self._witness.tell(),
                 "reads": self._engine.reads,
+                "full": self.is_full,
             }
         )
 
@@ -91,11 +94,17 @@ class FactsBoard:
             _text_of(fields, "text"),
             _text_of(fields, "version"),
             reads if isinstance(reads, int) else FIRST,
+            fields.get("full") is True,
             self._monotonic(),
         )
         self._witness.hear(peer, fields.get("held"))
         if self._clocks.hear(peer, fields.get("clock")):
             self._engine.send(peer, self._facts())
+
+    def has_room(self, peer: str) -> bool:
+        """Whether a member's disk is not full, as far as it has said."""
+        told = self._told.get(peer)
+        return told is None or not told.is_full
 
     def read_by_all(self) -> int:
         """The highest format that all members read, as they said lately; 0 if one has not."""
@@ -115,10 +124,10 @@ class FactsBoard:
         if member.id == self._me:
             applied = engine.core.last_applied
             now_s, reads = self._monotonic(), engine.reads
-            told = Told(applied, self._http, self._text, VERSION, reads, now_s)
+            told = Told(applied, self._http, self._text, VERSION, reads, self.is_full, now_s)
             role = engine.core.role
         else:
-            told = self._told.get(member.id) or Told(0, "", "", "", FIRST, float("-inf"))
+            told = self._told.get(member.id) or Told(0, "", "", "", FIRST, False, float("-inf"))
             role = "leader" if member.id == engine.consensus.leader else "follower"
         since_s = self._monotonic() - told.at_s
         return MemberStatus(

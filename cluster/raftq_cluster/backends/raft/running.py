@@ -129,6 +129,8 @@ class Running:
         self.disk_free_bytes = sys.maxsize  # as of the last second
         self._files = files
         self._free_bytes = outside.files.free_bytes
+        # Below either of these no insert is taken, or no entry has room.
+        self._full_bytes = max(outside.bounds.disk_free_bytes_min, outside.segment_bytes)
         self._on_fatal = on_fatal
         self._in_thread = outside.in_thread
         self._monotonic = outside.monotonic
@@ -190,7 +192,7 @@ class Running:
             monotonic=outside.monotonic,
             timing=outside.timing,
             may_lead=self._clocks.may_lead,
-            fits=self._clocks.fits,
+            fits=self._fits,
             formats=outside.formats,
         )
         engine = self._clocks.engine = Engine(
@@ -333,6 +335,21 @@ class Running:
         who = (peer.cluster_id, peer.node_id, peer.birth)
         return why_not_admit(self.identity.cluster_id, self._acquaintances(), who)
 
+    def _fits(self, voter: str) -> bool:
+        """Whether the leadership may well be handed over to a voter."""
+        return self._clocks.fits(voter) and self.facts.has_room(voter)
+
+    def _yield_when_full(self) -> None:
+        """A leader whose disk is full can append nothing; another one may."""
+        engine = self.engine
+        self.facts.is_full = self.disk_free_bytes < self._full_bytes
+        if not (self.facts.is_full and engine.is_leader) or engine.is_transferring:
+            return
+        heir = engine.consensus.best_heir()
+        if heir and self._fits(heir):
+            _log.warning("the disk of this leader is full: %s is to lead", heir)
+            engine.transfer(heir)
+
     def _why_unfit(self, peer: peer_api.Identity) -> str:
         if peer.reads < self.engine.log_format:
             return too_old(peer.node_id, peer.reads, self.engine.log_format)
@@ -343,6 +360,7 @@ class Running:
         self._receiver.each_second()
         self.steward.tick()
         self._upgrading.tick()
+        self._yield_when_full()
         self.facts.tick()
         self._clocks.each_second()
         self.watch.tick()

@@ -20,6 +20,9 @@ CHUNK_BYTES: Final = 256 << 10
 # On its way to one peer: heartbeats wait behind it, 80 ms where the network does 100 Mbit/s.
 WINDOW_BYTES: Final = 4 * CHUNK_BYTES
 RESEND_S: Final = 0.3
+# A peer that has taken nothing for so long (its disk may be full) holds nothing back, and gets the newest
+# snapshot when it does: that may be a smaller one.
+STALLED_S: Final = 10.0
 
 
 class _Stream:
@@ -31,6 +34,7 @@ class _Stream:
         self.sent = 0
         self.began_s = now_s
         self.moved_s = now_s  # when something was sent, or was acknowledged for the first time
+        self.taken_s = now_s  # when something was acknowledged for the first time
 
 
 class SnapshotSender:
@@ -62,8 +66,13 @@ class SnapshotSender:
         return peer in self._streams
 
     def oldest_index(self) -> int | None:
-        """The lowest index of a snapshot on its way, None if none is: what follows will be needed."""
-        indexes = [stream.reader.info.index for stream in self._streams.values()]
+        """The lowest index of a snapshot that is being taken by a peer, None if none is.
+
+        What follows will be needed.
+        """
+        since_s = self._monotonic() - STALLED_S
+        indexes = [stream.reader.info.index for stream in self._streams.values()
+                   if stream.taken_s >= since_s]  # fmt: skip
         return min(indexes, default=None)
 
     def begin_or_continue(self, peer: str, term: int) -> None:
@@ -77,9 +86,21 @@ class SnapshotSender:
             stream = self._streams[peer] = _Stream(self._newest(), now_s)
             self._fill(peer, stream, term, WINDOW_BYTES)
         elif now_s - stream.moved_s >= RESEND_S:
+            if now_s - stream.taken_s >= STALLED_S:
+                stream = self._renewed(peer, stream)
             # A connection loses nothing, so the peer does not take it now: one chunk asks again.
             stream.sent = stream.held
             self._fill(peer, stream, term, CHUNK_BYTES)
+
+    def _renewed(self, peer: str, stream: _Stream) -> _Stream:
+        """The stream of the newest snapshot, this one if it is of that."""
+        newest = self._newest()
+        if newest.info == stream.reader.info:
+            newest.close()
+            return stream
+        self.forget(peer)
+        fresh = self._streams[peer] = _Stream(newest, self._monotonic())
+        return fresh
 
     def _newest(self) -> SnapshotReader:
         reader = self._snapshots.latest()
@@ -104,7 +125,7 @@ class SnapshotSender:
             stream.sent = ack.offset  # it has thrown away what it had
         stream.held = ack.offset
         stream.sent = max(stream.sent, ack.offset)
-        stream.moved_s = self._monotonic()
+        stream.moved_s = stream.taken_s = self._monotonic()
         self._fill(peer, stream, term, WINDOW_BYTES)
 
     def _finish(self, peer: str, stream: _Stream) -> None:
