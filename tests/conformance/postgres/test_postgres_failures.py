@@ -145,10 +145,11 @@ async def test_a_batch_whose_backend_is_ended_in_mid_transaction_is_done_once(
     subject: Subject, place: Place
 ) -> None:
     await subject.do(insert("x"))
-    async with person_at(place) as person:
-        transaction = person.transaction()
+    # Two persons: within a transaction the activity of others is as it was first looked at.
+    async with person_at(place) as locker, person_at(place) as person:
+        transaction = locker.transaction()
         await transaction.start()
-        await person.execute(f"SELECT FROM {place.schema}.task WHERE id = 'x' FOR UPDATE")
+        await locker.execute(f"SELECT FROM {place.schema}.task WHERE id = 'x' FOR UPDATE")
         told = submitted(subject, insert("y"), modify(deletes=[op.Target("x", 0)]))
         await until(lambda: writer_pid(person, place))
         assert await person.fetchval(
