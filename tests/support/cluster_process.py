@@ -13,7 +13,7 @@ import signal
 import socket
 import time
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -42,8 +42,11 @@ def until(condition: Callable[[], bool], what: str) -> None:
 class ClusterProcess:
     """Nodes n1, n2, … by name. ``flags`` go to each of them."""
 
-    def __init__(self, folder: Path, count: int, *flags: str) -> None:
+    def __init__(
+        self, folder: Path, count: int, *flags: str, env: Mapping[str, str] | None = None
+    ) -> None:
         self._folder = folder
+        self._env = env
         self._flags = flags
         self._ports = _free_ports(3 * count)
         self._peers: dict[str, str] = {}
@@ -61,7 +64,7 @@ class ClusterProcess:
         self._peers[id_] = peer
         node = self.nodes[id_] = NodeProcess(
             self._folder / id_, *self._flags, "--node-id", id_, "--peer", peer,
-            "--text", text, "--http", http, *flags,
+            "--text", text, "--http", http, *flags, env=self._env,
         )  # fmt: skip
         return node
 

@@ -14,6 +14,7 @@ from tests.support.crash.history import History, tag_of
 def violations(history: History) -> list[str]:
     checks = (
         _lost, _unexpected, _returned, _claimed_twice, _leases_overlap, _done_twice, _answers_differ,
+        _nodes_differ,
     )  # fmt: skip
     return [sentence for check in checks for sentence in check(history)]
 
@@ -70,3 +71,11 @@ def _done_twice(history: History) -> Iterator[str]:
 def _answers_differ(history: History) -> Iterator[str]:
     for tag, before, after in history.repeats:
         yield f"another answer: the retry of {tag} gave {after}, not {before}"
+
+
+def _nodes_differ(history: History) -> Iterator[str]:
+    here = {(row["id"], row["version"]) for row in history.left}
+    for node, rows in history.left_elsewhere.items():
+        there = {(row["id"], row["version"]) for row in rows}
+        for id_, version in here ^ there:
+            yield f"nodes differ: {id_} at version {version} is not the same at {node}"

@@ -17,6 +17,7 @@ class History:
     claims: list[tuple[int, Row]] = field(default_factory=list)  # (invoked, task)
     repeats: list[tuple[str, str, str]] = field(default_factory=list)  # tag, id before, id after
     left: list[Row] = field(default_factory=list)  # what the final listing has
+    left_elsewhere: dict[str, list[Row]] = field(default_factory=dict)  # the same at other nodes
     events: int = 0
 
     def next_event(self) -> int:

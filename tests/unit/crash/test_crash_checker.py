@@ -87,6 +87,13 @@ def answers_differ() -> History:
     return history
 
 
+def nodes_differ() -> History:
+    history = acknowledged()
+    history.left = [row("a", "t")]
+    history.left_elsewhere = {"n2": [row("a", "t", version=2)]}
+    return history
+
+
 @pytest.mark.parametrize(
     ("history", "word"),
     [
@@ -98,6 +105,7 @@ def answers_differ() -> History:
         (leases_overlap(), "two leases"),
         (done_twice(), "done twice"),
         (answers_differ(), "another answer"),
+        (nodes_differ(), "nodes differ"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
