@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tests.support.raft_operations import drop, put
 from tests.support.virtual_disk import Fault, Loss, VirtualDisk
 
 from raftq_cluster.backends.raft.commands import Member, data_command
-from raftq_cluster.backends.raft.recovery import recover
+from raftq_cluster.backends.raft.recovery import UNSEEN_TASKS, recover
 from raftq_cluster.backends.raft.storage.segments import SEGMENT_BYTES
 from raftq_cluster.backends.raft.storage.store import Store
 from raftq_cluster.backends.raft.upkeep import Bounds, Upkeep
@@ -107,6 +108,24 @@ async def test_the_next_snapshot_is_due_when_as_much_was_logged_as_the_last_one_
     assert sizes[1] >= 9
     assert sizes[2] > 1.5 * sizes[1]
     assert sizes[3] > 1.5 * sizes[2]
+
+
+async def test_the_collector_does_not_look_through_what_a_large_snapshot_has_to_take():
+    log = Log(VirtualDisk(), segment_bytes=SEGMENT_BYTES)
+    log.do(*(put(f"t{number}") for number in range(UNSEEN_TASKS)))
+    gc.collect()
+    before = {id(seen) for seen in gc.get_objects()}
+    log.upkeep.consider()
+    await asyncio.sleep(0)  # it begins, and has taken one slice
+    large = [
+        len(seen)
+        for seen in gc.get_objects()
+        if id(seen) not in before and isinstance(seen, list) and len(seen) >= UNSEEN_TASKS
+    ]
+    gc.unfreeze()
+    assert log.upkeep._task is not None
+    await log.upkeep_done()
+    assert large == []
 
 
 async def test_a_snapshot_is_due_when_what_the_last_one_holds_is_gone():

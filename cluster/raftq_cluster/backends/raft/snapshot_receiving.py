@@ -10,7 +10,6 @@ Source: Raft, figure 13 (InstallSnapshot).
 """
 
 import asyncio
-import gc
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple, Protocol
@@ -18,7 +17,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from raftq_cluster.backends.raft.commands import FormatTooNewError, Member
 from raftq_cluster.backends.raft.messages import Message, SnapshotAck, SnapshotChunk
 from raftq_cluster.backends.raft.peer_api import PeerError
-from raftq_cluster.backends.raft.recovery import collector_off, read_base
+from raftq_cluster.backends.raft.recovery import collector_off, hide, read_base
 from raftq_cluster.backends.raft.replica import Replica
 from raftq_cluster.backends.raft.storage.errors import (
     CorruptError,
@@ -46,8 +45,6 @@ FULL_S: Final = 30.0
 REFUSED_S: Final = 5.0
 # What has come of a snapshot is thrown away when nothing follows for this long.
 SILENT_S: Final = 60.0
-# From so many tasks on, a state is kept out of the collector's sight: looking through it takes a second.
-UNSEEN_TASKS: Final = 10_000
 
 
 class Node(Protocol):
@@ -286,8 +283,7 @@ def _load(partial: ReceivedSnapshot, formats: Formats) -> tuple[Machine, tuple[M
             decode_chunk = formats[log_format].decode_chunk
             records: Any = (decode_chunk(chunk) for chunk in reader.chunks())
             machine = restore(records)
-            if len(machine.tasks) >= UNSEEN_TASKS:
-                gc.freeze()
+            hide(len(machine.tasks))
         if machine.index > partial.info.index:
             raise MachineError("the state is newer than the snapshot says")
     finally:

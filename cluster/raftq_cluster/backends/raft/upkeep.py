@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from raftq_cluster.backends.raft.commands import encode_base
+from raftq_cluster.backends.raft.recovery import collector_off, hide
 from raftq_cluster.backends.raft.replica import Replica
 from raftq_cluster.backends.raft.storage.errors import StorageError, StorageFullError
 from raftq_cluster.backends.raft.storage.snapshots import SnapshotWriter
@@ -201,7 +202,9 @@ class Upkeep:
         config = encode_base(replica.members, replica.log_format)
         encode_chunk = replica.formats[replica.log_format].encode_chunk
         writer = self._store.snapshots.begin(index, term, config)
-        records = replica.machine.snapshot(self._slice_records())
+        with collector_off():
+            records = replica.machine.snapshot(self._slice_records())
+            hide(len(replica.machine.tasks))
         try:
             is_whole = await self._write(records, writer, encode_chunk)
         except BaseException:
