@@ -64,6 +64,7 @@ PROGRAMS = (
         Needs.HTTP,
         nodes=3,
     ),
+    Program("three-wait", "long_poll.py"),
     Program("three-failover", "failover.py"),
     Program("five-failover", "failover.py", ("--nodes", "5")),
     Program("three-silent", "failover.py", ("--silent",)),

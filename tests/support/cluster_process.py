@@ -108,16 +108,24 @@ class ClusterProcess:
             self.nodes[id_].signal(signal.SIGCONT)
             self._stopped.discard(id_)
 
+    def page(self, id_: str, path: str) -> str:
+        """What a node answers to a GET.
+
+        Raises:
+            OSError: it does not answer in time, or with an error.
+        """
+        host, port = self.nodes[id_].http
+        with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=_ASK_S) as answer:
+            text: str = answer.read().decode()
+            return text
+
     def status(self, id_: str) -> dict[str, Any]:
         """What a node says of the cluster; nothing if it does not answer."""
-        host, port = self.nodes[id_].http
         try:
-            url = f"http://{host}:{port}/v1/cluster"
-            with urllib.request.urlopen(url, timeout=_ASK_S) as answer:
-                document: dict[str, Any] = json.load(answer)
-                return document
+            document: dict[str, Any] = json.loads(self.page(id_, "/v1/cluster"))
         except (OSError, ValueError):
             return {}
+        return document
 
     def leader(self) -> str:
         """Wait until somebody leads, as the leader itself knows; give its name."""
