@@ -12,11 +12,12 @@ from tests.support.raft_operations import drop, put
 from tests.support.virtual_disk import Fault, Loss, VirtualDisk
 
 from raftq_cluster.backends.raft.commands import Member, data_command
-from raftq_cluster.backends.raft.recovery import UNSEEN_TASKS, recover
+from raftq_cluster.backends.raft.recovery import UNSEEN_TASKS, collector_off, recover
 from raftq_cluster.backends.raft.storage.segments import SEGMENT_BYTES
 from raftq_cluster.backends.raft.storage.store import Store
-from raftq_cluster.backends.raft.upkeep import Bounds, Upkeep
+from raftq_cluster.backends.raft.upkeep import YOUNG_TASKS_MAX, Bounds, Upkeep
 from raftq_cluster.codec.entries import encode_entry, encode_segment
+from raftq_cluster.core.task import Task
 
 pytestmark = pytest.mark.asyncio
 
@@ -126,6 +127,23 @@ async def test_the_collector_does_not_look_through_what_a_large_snapshot_has_to_
     assert log.upkeep._task is not None
     await log.upkeep_done()
     assert large == []
+
+
+async def test_tasks_that_come_as_others_go_do_not_pile_up_before_the_collector():
+    log = Log(VirtualDisk(), segment_bytes=SEGMENT_BYTES, bounds=Bounds(bytes_between_min=1 << 30))
+    log.do(*(put(f"old{number}") for number in range(2 * YOUNG_TASKS_MAX)))
+    gc.collect()
+    most = 0
+    with collector_off():  # it counts, and would not run: as many objects go as come
+        for start in range(0, 2 * YOUNG_TASKS_MAX, 1_000):
+            come = [put(f"new{number}") for number in range(start, start + 1_000)]
+            log.do(*come, *(drop(f"old{number}", 0) for number in range(start, start + 1_000)))
+            log.upkeep.consider()
+            young = gc.get_objects(0) + gc.get_objects(1)
+            most = max(most, sum(isinstance(seen, Task) for seen in young))
+            del young
+    assert len(log.replica.machine.tasks) == 2 * YOUNG_TASKS_MAX
+    assert 0 < most <= YOUNG_TASKS_MAX
 
 
 async def test_a_snapshot_is_due_when_what_the_last_one_holds_is_gone():
