@@ -43,7 +43,7 @@ class ReplaceMemberRequest(Document):
     """
 
     id: MemberId
-    by: PeerAddress
+    by: Annotated[str, Meta(min_length=1, max_length=320)]
 
 
 class TransferRequest(Document):

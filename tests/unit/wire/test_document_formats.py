@@ -20,6 +20,7 @@ from raftq.wire.formats import (
     value_from_json,
     value_to_json,
 )
+from raftq.wire.membership import ReplaceMemberRequest
 
 FORMATS: tuple[Format, ...] = ("json", "msgpack")
 INSERT = {"queue": "/a"}
@@ -89,6 +90,12 @@ def test_a_bad_field_is_named(document: dict[str, Any], field: str, fmt: Format)
     error = malformed(written(document, fmt), wire.ModifyRequest, fmt)
     assert (error.field, error.readable) == (field, True)
     assert str(error)
+
+
+@pytest.mark.parametrize("by", ["n", "n4", "10.0.0.4:7678"])
+def test_a_member_is_replaced_by_another_of_any_name_or_by_an_address(by: str) -> None:
+    document = written({"id": "n3", "by": by}, "json")
+    assert decode(document, ReplaceMemberRequest, "json").by == by
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
