@@ -40,7 +40,7 @@ def until(condition: Callable[[], bool], what: str) -> None:
 
 
 class ClusterProcess:
-    """Nodes n1, n2, … by name. ``flags`` go to each of them."""
+    """Nodes n1, n2, … by name; one of them is a standalone node. ``flags`` go to each of them."""
 
     def __init__(
         self, folder: Path, count: int, *flags: str, env: Mapping[str, str] | None = None
@@ -56,8 +56,9 @@ class ClusterProcess:
         members = ",".join(
             f"{id_}=127.0.0.1:{port}" for id_, port in zip(ids, self._ports[::3], strict=True)
         )
+        together = ("--initial-cluster", members) if count > 1 else ()
         for id_ in ids:
-            self._make(id_, "--initial-cluster", members)
+            self._make(id_, *together)
 
     def _make(self, id_: str, *flags: str) -> NodeProcess:
         peer, text, http = (f"127.0.0.1:{self._ports.pop(0)}" for _ in range(3))
@@ -81,10 +82,15 @@ class ClusterProcess:
 
     def join(self, id_: str, through: str = "") -> NodeProcess:
         """Start a new node that asks to be taken in, and wait until it is ready."""
-        asked = [through] if through else [name for name in self.nodes if name not in self._stopped]
+        asked = [through] if through else self._answering()
         addresses = ",".join(self._peers[name] for name in asked)
         self._ports += _free_ports(3)
         return self._make(id_, "--join", addresses).start()
+
+    def rejoin(self, id_: str, through: tuple[str, int]) -> None:
+        """Have a node ask others to be taken in at its next start, with the directory that it has."""
+        node = self.nodes[id_]
+        self.nodes[id_] = NodeProcess(node.data_dir, "--join", f"{through[0]}:{through[1]}")
 
     def kill(self, *ids: str) -> None:
         """End nodes at once, all of them if none is named."""
@@ -147,6 +153,11 @@ class ClusterProcess:
         return [
             id_ for id_ in self.nodes if id_ not in self._stopped and self.nodes[id_].is_running
         ]
+
+    def roles(self) -> dict[str, str]:
+        """``leader``, ``follower`` or ``learner`` of each member, as the leader knows them."""
+        members = self.status(self.leader()).get("members", [])
+        return {member["id"]: member["role"] for member in members}
 
     def text_url(self, *ids: str) -> str:
         """The client's address of these nodes, in this order; of all if none is named."""
