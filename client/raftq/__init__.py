@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from raftq.blocking import Client
     from raftq.client import AsyncClient
+    from raftq.credentials import Credentials
     from raftq.errors import (
         ConnectionLost,
         Denied,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         TooBusy,
         TooLarge,
         Unavailable,
+        Untrusted,
     )
     from raftq.tasks import Change, Insert, Modification, Modified, Renewed, Target, Task
     from raftq.worker import (
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 _HOMES: "Final" = {
     "raftq.blocking": ("Client",),
     "raftq.client": ("AsyncClient",),
+    "raftq.credentials": ("Credentials",),
     "raftq.errors": (
         "ConnectionLost",
         "Denied",
@@ -53,6 +56,7 @@ _HOMES: "Final" = {
         "TooBusy",
         "TooLarge",
         "Unavailable",
+        "Untrusted",
     ),
     "raftq.tasks": ("Change", "Insert", "Modification", "Modified", "Renewed", "Target", "Task"),
     "raftq.worker": (
@@ -72,6 +76,7 @@ __all__ = [
     "Client",
     "ConnectionLost",
     "Context",
+    "Credentials",
     "Denied",
     "DependencyError",
     "FatalWorker",
@@ -94,6 +99,7 @@ __all__ = [
     "TooBusy",
     "TooLarge",
     "Unavailable",
+    "Untrusted",
     "Worker",
 ]
 

@@ -17,6 +17,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from raftq.client import TIMEOUT_S, AsyncClient
 from raftq.clock import SYSTEM_CLOCK, Clock
+from raftq.credentials import Credentials
 from raftq.errors import MisuseError
 from raftq.transport.api import Transport
 from raftq.values import VALUE_BYTES_MAX
@@ -55,6 +56,7 @@ class Client:
         self,
         urls: str | Sequence[str] | None = None,
         *,
+        credentials: Credentials | None = None,
         claimant: str | None = None,
         timeout_s: float = TIMEOUT_S,
         value_bytes_max: int = VALUE_BYTES_MAX,
@@ -64,6 +66,7 @@ class Client:
         def open_async() -> AsyncClient:
             return AsyncClient(
                 urls,
+                credentials=credentials,
                 claimant=claimant,
                 timeout_s=timeout_s,
                 value_bytes_max=value_bytes_max,

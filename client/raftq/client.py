@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 from raftq.caller import Caller
 from raftq.clock import SYSTEM_CLOCK, Clock
+from raftq.credentials import Credentials
 from raftq.identity import default_claimant
 from raftq.requests import change_document, insert_document
 from raftq.tasks import (
@@ -49,7 +50,9 @@ class AsyncClient:
     Args:
         urls: ``raftq://HOST:PORT[,HOST:PORT]`` (faster) or ``http://HOST:PORT[,…]``; by default
             ``RAFTQ_URL``, or a node on this machine. Several addresses are one cluster: the next is
-            used when one fails.
+            used when one fails. ``raftqs://`` and ``https://`` are the same with TLS.
+        credentials: a token, an authority, a certificate; see :class:`raftq.Credentials` for what
+            the environment gives where nothing is said.
         claimant: who holds what this client claims; by default a name of its own, by chance.
         timeout_s: of one call with all its retries, beyond the time it asks to wait for a task.
         value_bytes_max: values above it are refused before they are sent.
@@ -65,6 +68,7 @@ class AsyncClient:
         self,
         urls: str | Sequence[str] | None = None,
         *,
+        credentials: Credentials | None = None,
         claimant: str | None = None,
         timeout_s: float = TIMEOUT_S,
         value_bytes_max: int = VALUE_BYTES_MAX,
@@ -76,7 +80,7 @@ class AsyncClient:
         self.claimant = claimant or default_claimant()
         self.clock = clock
         self._value_bytes_max = value_bytes_max
-        transport = transport or open_transport(urls, BODY_BYTES_MAX)
+        transport = transport or open_transport(urls, BODY_BYTES_MAX, credentials=credentials)
         self._caller = Caller(transport, timeout_s, self._give_back, clock)
 
     async def __aenter__(self) -> Self:

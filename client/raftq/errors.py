@@ -99,6 +99,12 @@ class Denied(RaftqError):  # noqa: N818 - reads as the refusal it is
     code = "forbidden"
 
 
+class Untrusted(RaftqError):  # noqa: N818 - reads as the refusal it is
+    """Node and client do not trust each other's certificates."""
+
+    code = "untrusted"
+
+
 class MisuseError(RaftqError, RuntimeError):
     """The client is closed, or belongs to another process or event loop."""
 

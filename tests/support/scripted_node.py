@@ -94,6 +94,9 @@ async def _read_call(reader: asyncio.StreamReader) -> Call:
     word = await reader.readexactly(4)
     if await reader.readexactly(1) == b"\n":
         return Call(int(rid), word.decode(), {}, b"")
+    if word == b"auth":
+        secret = (await reader.readuntil(b"\n"))[:-1]
+        return Call(int(rid), f"auth {secret.decode()}", {}, b"")
     words = [rid, word, *[(await reader.readuntil(b" "))[:-1] for _ in range(2)]]
     body = await reader.readexactly(int(words[3]))
     await reader.readexactly(1)

@@ -34,8 +34,13 @@ _ADVICE: Final[dict[str, Advice]] = {
     "bad_request": Advice(USAGE),
     "invalid": Advice(USAGE),
     "too_large": Advice(USAGE, "send less, or raise the limit with the node's flag"),
-    "unauthenticated": Advice(DENIED),
-    "forbidden": Advice(DENIED),
+    "unauthenticated": Advice(
+        DENIED, "give a token: RAFTQ_TOKEN, RAFTQ_TOKEN_FILE or --token-file"
+    ),
+    "forbidden": Advice(DENIED, "use a token that has this right, or have it granted"),
+    "untrusted": Advice(
+        DENIED, "see that --ca (RAFTQ_CA) is the nodes' authority, and --url has a name of the node"
+    ),
     "not_found": Advice(NOTHING),
     "task_not_found": Advice(NOTHING, "list what is there: raftq tasks QUEUE"),
     "member_not_found": Advice(NOTHING, "list who is there: raftq cluster"),

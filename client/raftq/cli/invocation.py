@@ -47,7 +47,9 @@ def open_client(url: str, *, unreachable_s: float | None = None, **options: Any)
 
     if unreachable_s is not None:
         pacing = Pacing(unreachable_s=unreachable_s)
-        options["transport"] = open_transport(url, BODY_BYTES_MAX, pacing)
+        options["transport"] = open_transport(
+            url, BODY_BYTES_MAX, pacing, options.pop("credentials", None)
+        )
     return Client(url, **options)
 
 
@@ -60,6 +62,10 @@ class Invocation:
         self.columns: tuple[str, ...] = ()
         self.timeout_ms: int | None = None
         self.claimant = ""
+        self.token_file = ""
+        self.ca = ""
+        self.cert = ""
+        self.key = ""
         self.idempotency_key = ""
         self.quiet = False
         self.dry_run = False
@@ -84,6 +90,11 @@ class Invocation:
         elif not stays:
             options["unreachable_s"] = UNREACHABLE_S
         options.setdefault("timeout_s", TIMEOUT_S)
+        files = {name: getattr(self, name) for name in ("token_file", "ca", "cert", "key")}
+        if any(files.values()):
+            from raftq import Credentials
+
+            options.setdefault("credentials", Credentials(**files))
         client = self._connect(self.resolved_url, **options)
         try:
             yield client
@@ -208,9 +219,26 @@ def connected(function: Function) -> Function:
         "--url",
         envvar="RAFTQ_URL",
         metavar="URL",
-        help=f"Nodes: raftq://HOST:PORT[,…] or http://…  [RAFTQ_URL; {DEFAULT_URL}]",
+        help=f"Nodes: raftq://HOST:PORT[,…] or http://…; raftqs://, https:// with TLS."
+        f"  [RAFTQ_URL; {DEFAULT_URL}]",
     )
-    return url(timeout(quiet(function)))
+    return url(identified(timeout(quiet(function))))
+
+
+def identified(function: Function) -> Function:
+    """Add ``--token-file``, ``--ca``, ``--cert`` and ``--key``; what they leave out the library finds."""
+    words = (
+        (
+            "--token-file",
+            "File with the token.  [RAFTQ_TOKEN_FILE; RAFTQ_TOKEN is the token itself]",
+        ),
+        ("--ca", "Authority that signs the nodes (PEM).  [RAFTQ_CA; those of the system]"),
+        ("--cert", "Certificate of this client (PEM).  [RAFTQ_CERT]"),
+        ("--key", "Key of that certificate (PEM).  [RAFTQ_KEY]"),
+    )
+    for name, text in reversed(words):
+        function = _stored(name, metavar="FILE", help=text)(function)
+    return function
 
 
 def formatted(function: Function) -> Function:

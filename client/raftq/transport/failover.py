@@ -20,6 +20,7 @@ from raftq.errors import (
     TooBusy,
     TooLarge,
     Unavailable,
+    Untrusted,
 )
 from raftq.transport.api import Answer, Channel
 from raftq.wire.documents import Document
@@ -121,8 +122,8 @@ class Failover:
         return body
 
     def _is_worth_retrying(self, error: RaftqError, history: "_History") -> bool:
-        if isinstance(error, ProtocolError):  # another address may be a node; one round will tell
-            return history.protocol_errors < len(self._channels)
+        if _is_of_one_node(error):  # another address may be a node that does; one round will tell
+            return history.refusals < len(self._channels)
         return error.retryable
 
     async def _pause(self, error: RaftqError, history: "_History", give_up_at: float) -> None:
@@ -148,23 +149,21 @@ class Failover:
 class _History:
     """What the tries of one call have shown so far."""
 
-    __slots__ = (
-        "began_at", "changes", "key", "maybe_done", "protocol_errors", "reached_nobody", "tries",
-    )  # fmt: skip
+    __slots__ = ("began_at", "changes", "key", "maybe_done", "reached_nobody", "refusals", "tries")
 
     def __init__(self, document: Document, began_at: float) -> None:
         self.key = getattr(document, "idempotency_key", "")
         self.changes = bool(self.key) or isinstance(document, ClusterChange)
         self.began_at = began_at
         self.tries = 0
-        self.protocol_errors = 0
+        self.refusals = 0  # that another node may not share
         self.maybe_done = False
         self.reached_nobody = True
 
     def add(self, error: RaftqError) -> None:
         self.tries += 1
-        if isinstance(error, ProtocolError):
-            self.protocol_errors += 1
+        if _is_of_one_node(error):
+            self.refusals += 1
         not_sent = isinstance(error, ConnectionLost) and not error.maybe_done
         self.reached_nobody &= not_sent
         self.maybe_done |= isinstance(error, OutcomeUnknown) or (
@@ -184,6 +183,11 @@ class _History:
         if isinstance(error, OutcomeUnknown) and not self.changes:
             return Unavailable(error.detail)
         return error
+
+
+def _is_of_one_node(error: RaftqError) -> bool:
+    """Tell whether what is wrong may be wrong with one node alone: its port, certificate, tokens."""
+    return isinstance(error, ProtocolError | Untrusted) or error.code == "unauthenticated"
 
 
 def _read(answer: bytes, reply_type: type[R]) -> R:

@@ -14,8 +14,17 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from raftq.errors import ConnectionLost, MisuseError, ProtocolError, RaftqError, error_of
+from raftq.credentials import Credentials
+from raftq.errors import (
+    ConnectionLost,
+    MisuseError,
+    ProtocolError,
+    RaftqError,
+    Untrusted,
+    error_of,
+)
 from raftq.transport.reasons import reason_of
+from raftq.transport.trust import Trust, explained
 from raftq.transport.urls import Address
 from raftq.wire.documents import Problem
 from raftq.wire.formats import MalformedError, decode
@@ -28,6 +37,9 @@ _WORDS_OF_A_TEXT_PORT: Final = (
 _JSON: Final = {"Content-Type": "application/json", "Accept": "application/json"}
 _LARGE: Final = 2**20  # bytes; aiohttp wants a file of what is larger
 _GATEWAY_STATUSES: Final = frozenset({502, 503, 504})  # of a proxy that reached no node
+
+
+_NOBODY: Final = Credentials()
 
 
 class _Route(NamedTuple):
@@ -76,8 +88,17 @@ _ROUTES: Final[dict[str, _Route]] = {
 class HttpChannel:
     """A :class:`~raftq.transport.api.Channel` to one node's HTTP port."""
 
-    def __init__(self, address: Address, *, connect_s: float = CONNECT_S) -> None:
+    def __init__(
+        self,
+        address: Address,
+        credentials: Credentials = _NOBODY,
+        *,
+        connect_s: float = CONNECT_S,
+    ) -> None:
         self._base = str(address)
+        self._credentials = credentials
+        self._trust = Trust(credentials) if address.has_tls else None
+        self._secret: str | None = None  # read anew when it was refused
         self._connect_s = connect_s
         self._session: aiohttp.ClientSession | None = None
         self._is_closed = False
@@ -94,29 +115,20 @@ class HttpChannel:
                 method,
                 URL(self._base + path, encoded=True),
                 data=data,
+                headers=self._introduction(),
                 timeout=timeout,
                 allow_redirects=False,
             ) as response:
                 answer = await response.read()
-        except aiohttp.ClientConnectorError as error:
-            raise ConnectionLost(f"{self._base}: {reason_of(error)}") from error
-        except aiohttp.ConnectionTimeoutError as error:
-            raise ConnectionLost(f"{self._base}: {error}") from error
-        except aiohttp.ClientResponseError as error:
-            # The library's own words quote the bytes over several lines.
-            why = f"{self._base}: what answers there does not speak HTTP (raftq:// for a text port)"
-            if _WORDS_OF_A_TEXT_PORT in error.message:
-                raise ProtocolError(
-                    why
-                ) from error  # it has read a line of the request, and no more
-            raise ConnectionLost(why, maybe_done=True) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            why = str(error) or "no answer in time"
-            raise ConnectionLost(f"{self._base}: {why}", maybe_done=True) from error
+            raise explained(error, self._base) or self._failure_of(error) from error
         if response.status == 200 and response.content_type == "application/json":
             index = response.headers.get("X-Raftq-Index", "")
             return (int(index) if index.isdecimal() else 0), answer
-        raise self._error_in(response, answer)
+        failure = self._error_in(response, answer)
+        if failure.code == "unauthenticated":
+            self._secret = None
+        raise failure
 
     async def close(self) -> None:
         """Close the connections."""
@@ -130,11 +142,36 @@ class HttpChannel:
         if self._is_closed:
             raise MisuseError("the client is closed")
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX)
+            tls = True if self._trust is None else self._trust.context()
+            connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX, ssl=tls)
             self._session = aiohttp.ClientSession(
                 connector=connector, headers=_JSON, cookie_jar=aiohttp.DummyCookieJar()
             )
         return self._session
+
+    def _introduction(self) -> dict[str, str]:
+        if self._secret is None:
+            self._secret = self._credentials.secret()
+        return {"Authorization": f"Bearer {self._secret}"} if self._secret else {}
+
+    def _failure_of(self, error: Exception) -> RaftqError:
+        """Make the error that a request without an answer means, if TLS is not to blame."""
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            return Untrusted(f"{self._base}: {error}")
+        if isinstance(error, aiohttp.ClientConnectorError):
+            return ConnectionLost(f"{self._base}: {reason_of(error)}")
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            return ConnectionLost(f"{self._base}: {error}")
+        if isinstance(error, aiohttp.ClientResponseError):
+            # The library's own words quote the bytes over several lines.
+            why = f"{self._base}: what answers there does not speak HTTP (raftq:// for a text port)"
+            if _WORDS_OF_A_TEXT_PORT in error.message:
+                return ProtocolError(why)  # it has read a line of the request, and no more
+            return ConnectionLost(why, maybe_done=True)
+        why = str(error) or "no answer in time"
+        if self._trust is not None and isinstance(error, aiohttp.ServerDisconnectedError):
+            why += self._trust.hint()
+        return ConnectionLost(f"{self._base}: {why}", maybe_done=True)
 
     def _error_in(self, response: aiohttp.ClientResponse, answer: bytes) -> RaftqError:
         """Make the error that an answer other than a document means."""

@@ -8,8 +8,17 @@ import asyncio
 import math
 from typing import Final, cast
 
-from raftq.errors import ConnectionLost, MisuseError, ProtocolError, RaftqError, error_of
+from raftq.credentials import Credentials
+from raftq.errors import (
+    ConnectionLost,
+    Denied,
+    MisuseError,
+    ProtocolError,
+    RaftqError,
+    error_of,
+)
 from raftq.transport.reasons import reason_of
+from raftq.transport.trust import Trust, explained
 from raftq.transport.urls import Address
 from raftq.wire.codes import CODES
 from raftq.wire.documents import Problem
@@ -37,18 +46,26 @@ _SPEAKS_HTTP: Final = (
 )
 
 
+UNAUTHENTICATED: Final = "unauthenticated"
+_MISUNDERSTOOD: Final = "bad_request: "
+_NOBODY: Final = Credentials()
+
+
 class TextChannel:
     """A :class:`~raftq.transport.api.Channel` to one node's text port."""
 
     def __init__(
         self,
         address: Address,
+        credentials: Credentials = _NOBODY,
         *,
         connect_s: float = CONNECT_S,
         quiet_s: float = QUIET_S,
         pong_s: float = PONG_S,
     ) -> None:
         self._address = address
+        self._credentials = credentials
+        self._trust = Trust(credentials) if address.has_tls else None
         self._connect_s = connect_s
         self._quiet_s = quiet_s
         self._pong_s = pong_s
@@ -64,7 +81,10 @@ class TextChannel:
         reply = await connection.request(verb, body, timeout_s)
         if reply.word == "ok":
             return 0, reply.body  # the document tells the log index
-        raise _error_in(reply)
+        error = _error_in(reply)
+        if error.code == UNAUTHENTICATED:
+            connection.leave("the token is not known any more")  # the next call reads it anew
+        raise error
 
     async def close(self) -> None:
         """Close the connection."""
@@ -110,25 +130,54 @@ class TextChannel:
         try:
             async with asyncio.timeout(self._connect_s):
                 _, connection = await loop.create_connection(
-                    lambda: _Connection(str(self._address), self._quiet_s, self._pong_s),
+                    lambda: _Connection(
+                        str(self._address), self._quiet_s, self._pong_s, trust=self._trust
+                    ),
                     self._address.host,
                     self._address.port,
+                    ssl=None if self._trust is None else self._trust.context(),
                 )
+                await self._introduce(connection)
         except TimeoutError as error:
             raise ConnectionLost(f"{self._address} did not accept a connection in time") from error
         except OSError as error:
-            raise ConnectionLost(f"{self._address}: {reason_of(error)}") from error
+            lost = ConnectionLost(f"{self._address}: {reason_of(error)}")
+            raise explained(error, str(self._address)) or lost from error
         finally:
             self._connecting = None
         self._connection = connection
         return connection
 
+    async def _introduce(self, connection: "_Connection") -> None:
+        """Say who is asking, before anything is asked.
+
+        Raises:
+            Denied: the node does not know the token.
+        """
+        secret = self._credentials.secret()
+        if not secret:
+            return
+        try:
+            reply = await connection.introduce(secret, self._connect_s)
+        except BaseException:
+            connection.leave("the client has left")
+            raise
+        if reply.word != "authed":
+            connection.leave("the token was refused")
+            code, _, detail = reply.text.partition(": ")
+            if code == UNAUTHENTICATED:
+                raise Denied(f"{self._address}: {detail}", code=code)
+            raise ProtocolError(f"{self._address}: the node says: {reply.text}")
+
 
 class _Connection(asyncio.Protocol):
     """One TCP connection and the calls in flight on it."""
 
-    def __init__(self, name: str, quiet_s: float, pong_s: float) -> None:
+    def __init__(
+        self, name: str, quiet_s: float, pong_s: float, *, trust: Trust | None = None
+    ) -> None:
         self.is_over = False
+        self._trust = trust
         self.writable: asyncio.Future[None] | None = None  # while the socket takes no more
         self._name = name
         self._quiet_s = quiet_s
@@ -147,9 +196,23 @@ class _Connection(asyncio.Protocol):
         self._sweep_at = math.inf
         self._ended = self._loop.create_future()
         self._why = "the connection ended"
+        self._mistrust: RaftqError | None = None  # why TLS ended it
 
     def request(self, verb: str, body: bytes, timeout_s: float) -> asyncio.Future[Reply]:
         """Send a call; its future gets the reply, or a ConnectionLost."""
+        return self._ask(request_with_body(self._next_rid, "call", verb, body), timeout_s)
+
+    def introduce(self, secret: str, timeout_s: float) -> asyncio.Future[Reply]:
+        """Send an ``auth``, as :meth:`request` sends a call."""
+        return self._ask(request(self._next_rid, "auth", secret), timeout_s)
+
+    def leave(self, why: str) -> None:
+        """End the connection; what is in flight goes elsewhere."""
+        if not self.is_over:
+            self._abort(why)
+
+    def _ask(self, data: bytes, timeout_s: float) -> asyncio.Future[Reply]:
+        """Send a request of the next rid."""
         loop = self._loop
         future: asyncio.Future[Reply] = loop.create_future()
         if self.is_over:
@@ -163,7 +226,7 @@ class _Connection(asyncio.Protocol):
         if not self._outbox:
             self._first_unsent = rid
             loop.call_soon(self._flush)
-        self._outbox.append(request_with_body(rid, "call", verb, body))
+        self._outbox.append(data)
         look_at = min(expires_at, now + self._quiet_s)
         if look_at < self._sweep_at:
             self._schedule_sweep(look_at)
@@ -202,6 +265,8 @@ class _Connection(asyncio.Protocol):
                     found[0].set_result(reply)
             elif reply.rid == CONNECTION_RID:
                 self._why = reply.text
+                if reply.text.startswith(_MISUNDERSTOOD):  # it would be so with every try
+                    self._abort(reply.text, is_garbage=True)
 
     def pause_writing(self) -> None:
         """Hold new calls back: the socket takes no more."""
@@ -217,6 +282,9 @@ class _Connection(asyncio.Protocol):
         """Fail what is in flight; what was not written yet is certainly not done."""
         if exc is not None:
             self._why = str(exc)
+            self._mistrust = explained(exc, self._name)
+        if self._trust is not None and not self._answered:
+            self._why += self._trust.hint()
         self._end(is_garbage=False)
         if not self._ended.done():
             self._ended.set_result(None)
@@ -245,7 +313,9 @@ class _Connection(asyncio.Protocol):
         for rid, (future, _, _) in pending.items():
             if future.done():
                 continue
-            if is_garbage and not self._answered:
+            if self._mistrust is not None and not self._answered:
+                future.set_exception(self._mistrust)
+            elif is_garbage and not self._answered:
                 future.set_exception(ProtocolError(detail))
             else:
                 future.set_exception(ConnectionLost(detail, maybe_done=rid < unsent_from))

@@ -1,6 +1,11 @@
-"""Addresses: ``raftq://HOST:PORT[,HOST:PORT…]`` and ``http://HOST:PORT[,…]``."""
+"""Addresses: ``raftq://HOST:PORT[,HOST:PORT…]`` and ``http://HOST:PORT[,…]``; ``raftqs``, ``https`` with TLS.
+
+A token may stand before the first host: ``raftqs://TOKEN@HOST``. It is taken away before anything is read, so
+that no error can show it.
+"""
 
 import os
+import re
 from typing import Final, NamedTuple
 
 from raftq.errors import InvalidRequest
@@ -8,19 +13,38 @@ from raftq.errors import InvalidRequest
 DEFAULT_URL: Final = "raftq://127.0.0.1:7979"
 URL_VARIABLE: Final = "RAFTQ_URL"
 ADDRESSES_MAX: Final = 64  # a cluster has a handful of nodes; more is a mistake
-_PORTS: Final = {"raftq": 7979, "http": 7677}  # where none is given
+_PORTS: Final = {"raftq": 7979, "raftqs": 7979, "http": 7677, "https": 7677}  # where none is given
+_SECRET: Final = re.compile(r"(?<=://)([^@/,]*)@")
 
 
 class Address(NamedTuple):
     """Where one node listens."""
 
-    scheme: str  # raftq or http
+    scheme: str  # raftq or http, or with TLS raftqs or https
     host: str
     port: int
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether connections begin with TLS."""
+        return self.scheme in ("raftqs", "https")
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}"
+
+
+def split_secret(urls: str | None) -> tuple[str, str]:
+    """Give the URLs, by default those of ``RAFTQ_URL``, without the token in them, and the token.
+
+    Raises:
+        InvalidRequest: there are two different ones.
+    """
+    text = urls or os.environ.get(URL_VARIABLE) or DEFAULT_URL
+    secrets = dict.fromkeys(_SECRET.findall(text))
+    if len(secrets) > 1:
+        raise InvalidRequest("a client has one token; its URLs have several")
+    return _SECRET.sub("", text), next(iter(secrets), "")
 
 
 def parse_urls(urls: str | None) -> list[Address]:
@@ -50,7 +74,7 @@ def parse_urls(urls: str | None) -> list[Address]:
 
 def _parse(scheme: str, place: str, text: str) -> Address:
     if scheme not in _PORTS:
-        raise _bad(text, "it begins with neither raftq:// nor http://")
+        raise _bad(text, "it begins with none of raftq://, raftqs://, http://, https://")
     host, port = _split(place)
     bare_ipv6 = ":" in host and not place.startswith("[")
     if not host or bare_ipv6 or any(char in " /?#@" or not char.isprintable() for char in host):

@@ -65,8 +65,8 @@ async def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
     loop = asyncio.get_running_loop()
     connect = loop.create_connection
 
-    async def spied(factory, *args):
-        return await connect(lambda: wire.spy_on(factory()), *args)
+    async def spied(factory, *args, **options):
+        return await connect(lambda: wire.spy_on(factory()), *args, **options)
 
     monkeypatch.setattr(loop, "create_connection", spied)
     return wire
@@ -74,7 +74,7 @@ async def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
 
 @pytest_asyncio.fixture
 async def endless_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def never(*_args):
+    async def never(*_args, **_options):
         await asyncio.Event().wait()
 
     monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", never)

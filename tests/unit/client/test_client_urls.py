@@ -3,7 +3,7 @@
 import pytest
 
 from raftq import AsyncClient, InvalidRequest
-from raftq.transport.urls import Address, parse_urls
+from raftq.transport.urls import Address, parse_urls, split_secret
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,8 @@ from raftq.transport.urls import Address, parse_urls
         ("raftq://a:1,b:2, c:3", [("raftq", "a", 1), ("raftq", "b", 2), ("raftq", "c", 3)]),
         ("raftq://a:1,raftq://b:2", [("raftq", "a", 1), ("raftq", "b", 2)]),
         ("raftq://a:1,a:1", [("raftq", "a", 1)]),
+        ("raftqs://a", [("raftqs", "a", 7979)]),
+        ("https://a,b:1", [("https", "a", 7677), ("https", "b", 1)]),
         ("http://[::1]:5,[::2]", [("http", "::1", 5), ("http", "::2", 7677)]),
     ],
 )
@@ -25,14 +27,15 @@ def test_addresses_are_read_in_order(text, addresses):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("a:1", "begins with neither"),
-        ("https://a:1", "begins with neither"),
-        ("ftp://a:1", "begins with neither"),
+        ("a:1", "begins with none of"),
+        ("ftp://a:1", "begins with none of"),
+        ("raftq://a:1,raftqs://b:2", "one scheme"),
         ("raftq://", "HOST:PORT"),
         ("raftq://a:1,,b:2", "HOST:PORT"),
         ("raftq://::1:5", "HOST:PORT"),
         ("raftq://a b:1", "HOST:PORT"),
-        ("raftq://me@a:1", "HOST:PORT"),
+        ("raftq://a:1,me@b:1", "HOST:PORT"),
+        ("raftqs://one@a,raftqs://two@b", "one token"),
         ("http://a:1/v1", "no port"),
         ("raftq://a:0", "no port"),
         ("raftq://a:65536", "no port"),
@@ -56,3 +59,24 @@ def test_the_environment_and_the_default_decide_where_nothing_is_said(monkeypatc
 def test_an_address_shows_itself_as_a_url():
     assert str(Address("raftq", "::1", 5)) == "raftq://[::1]:5"
     assert str(Address("http", "n1", 5)) == "http://n1:5"
+
+
+@pytest.mark.parametrize(
+    ("text", "places", "secret"),
+    [
+        ("raftqs://a:1,b:2", "raftqs://a:1,b:2", ""),
+        ("raftqs://rq_x@a:1,b:2", "raftqs://a:1,b:2", "rq_x"),
+        ("raftqs://rq_x@a:1,raftqs://rq_x@b:2", "raftqs://a:1,raftqs://b:2", "rq_x"),
+    ],
+)
+def test_a_token_is_taken_out_of_the_urls(text, places, secret):
+    assert split_secret(text) == (places, secret)
+
+
+@pytest.mark.parametrize(
+    "text", ["bad://rq_secret@a", "raftqs://rq_secret@a:x", "raftqs://rq_secret@"]
+)
+def test_no_error_shows_the_token_of_a_url(text):
+    with pytest.raises(InvalidRequest) as refused:
+        AsyncClient(text)
+    assert "rq_secret" not in str(refused.value)
