@@ -51,4 +51,5 @@ def change_document(change: Change, value_bytes_max: int) -> documents.Change:
         attempt=UNSET if change.attempt is None else change.attempt,
         priority=UNSET if change.priority is None else change.priority,
         err=UNSET if change.err is None else change.err,
+        reset_claims=change.reset_claims,
     )

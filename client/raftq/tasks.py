@@ -87,11 +87,12 @@ class Task(Struct, frozen=True, kw_only=True, dict=True):
         attempt: int | None = None,
         priority: int | None = None,
         err: str | None = None,
+        reset_claims: bool = False,
     ) -> "Change":
         """Give the part of a modification that changes this task; what is left out stays.
 
         At most one of ``at``, ``delay_ms`` (both give the task back) and ``lease_ms`` (the
-        caller holds it for that long from now).
+        caller holds it for that long from now). ``reset_claims`` has its claims counted from 0 again.
         """
         return Change(
             id=self.id,
@@ -104,6 +105,7 @@ class Task(Struct, frozen=True, kw_only=True, dict=True):
             attempt=attempt,
             priority=priority,
             err=err,
+            reset_claims=reset_claims,
             task=self,
         )
 
@@ -143,6 +145,7 @@ class Change:
     attempt: int | None = None
     priority: int | None = None
     err: str | None = None
+    reset_claims: bool = False
     task: Task | None = field(default=None, repr=False, compare=False)
 
 

@@ -227,6 +227,8 @@ class Model:
             fields |= {"at": self._arrival(change.at, change.delay_ms), "claimant": ""}
         if change.lease_ms is not UNSET:
             fields |= {"at": self._now + change.lease_ms, "claimant": claimant}
+        if change.reset_claims:
+            fields["claims"] = 0
         return self._put(self._tasks[change.id], **fields)
 
     def _inserted(self, insert: wire.Insert) -> wire.Task:

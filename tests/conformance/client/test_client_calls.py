@@ -372,3 +372,14 @@ async def test_the_synchronous_face_does_the_same(cluster):
 
     put, (claimed,) = await asyncio.to_thread(work)
     assert (claimed.id, claimed.value, claimed.claimant) == (put.id, {"n": 1}, "me")
+
+
+@pytest.mark.asyncio
+async def test_claims_can_be_counted_from_the_beginning_again(client):
+    await client.put("q", 1)
+    (claimed,) = await client.claim("q")
+    assert claimed.claims == 1
+    modified = await client.modify(changes=[claimed.change(delay_ms=0, reset_claims=True)])
+    assert modified.changed[0].claims == 0
+    (again,) = await client.claim("q")
+    assert again.claims == 1
