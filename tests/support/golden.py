@@ -78,6 +78,7 @@ def entry_vectors() -> list[EntryVector]:
         "guarded transaction": op.Guarded(op.GUARD, *KEY, (("/a*", 9),), transact()),
         "tick": op.Tick(),
         "forget": op.Forget(op.FORGET, ("k1", "k2")),
+        "verify": op.Verify(),
     }  # fmt: skip
     vectors = [
         EntryVector(name, START_MS, number, [[operation]])

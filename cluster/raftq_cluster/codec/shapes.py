@@ -124,6 +124,10 @@ class _ClaimDocs(_Once, tag=op.CLAIM_DOCS):
     task: tuple[str, _Number, str]
 
 
+class _Verify(_Shape, tag=op.VERIFY):
+    """Nothing more."""
+
+
 class _Guarded(_Once, tag=op.GUARD):
     grants: tuple[tuple[str, _Number], ...]
     operation: _Modify | _Renew | _Transact | _ClaimDocs
@@ -139,6 +143,7 @@ _Operations: TypeAlias = list[
     | _Forget
     | _Transact
     | _ClaimDocs
+    | _Verify
     | _Guarded
 ]
 # bytes are bytes: without this, text would pass for them as Base64.

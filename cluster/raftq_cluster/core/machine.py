@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple
 from raftq_cluster.core import answers, guarding, modification, transaction
 from raftq_cluster.core import operations as op
 from raftq_cluster.core.chain import linked, passed
-from raftq_cluster.core.digest import digest
-from raftq_cluster.core.operations import ANONYMOUS, FORGET, TICK, Operation
+from raftq_cluster.core.digest import Digesting, digest
+from raftq_cluster.core.operations import ANONYMOUS, FORGET, TICK, VERIFY, Operation
 from raftq_cluster.core.outcomes import (
     CLAIMED,
     MISSING,
@@ -40,6 +40,7 @@ from raftq_cluster.core.task import Task
 # record that keeps it, must fit into a frame.
 CLAIM_BYTES_MAX: Final = 8 * 2**20
 _new = tuple.__new__  # half the price of calling a named tuple's class
+_KEYLESS: Final = frozenset({TICK, FORGET, VERIFY})  # operations without an idempotency key
 _EMPTY: Final = Claimed(())
 _DONE: Final = Done()
 _UNKNOWN_KIND: Final = Refused("invalid", "unknown kind of operation")
@@ -56,10 +57,12 @@ class Applied(NamedTuple):
     """What came of an entry: outcomes by segment and operation, and effects as data.
 
     ``ready`` says of which queues how many tasks became claimable; the shell wakes that many waiters.
+    ``wants_digest``: somebody wants to know the digest of the state as of this entry.
     """
 
     outcomes: list[list[Outcome]]
     ready: dict[str, int]
+    wants_digest: bool = False
 
 
 class Machine(State):
@@ -78,7 +81,9 @@ class Machine(State):
             op.FORGET: self._forget,
             op.TRANSACT: self._transact,
             op.CLAIM_DOCS: self._claim_docs,
+            op.VERIFY: self._verify,
         }
+        self._wants_digest = False
 
     def apply(
         self,
@@ -104,7 +109,8 @@ class Machine(State):
         outcomes = [self._run(segment) for segment in segments]
         ready = self.take_effects()
         self.chain = linked(self, check, outcomes, ready)
-        return Applied(outcomes, ready)
+        wants_digest, self._wants_digest = self._wants_digest, False
+        return Applied(outcomes, ready, wants_digest)
 
     def pass_by(self, index: int, check: int) -> None:
         """Note in the chain an entry that is in the log and is not for the machine."""
@@ -117,6 +123,10 @@ class Machine(State):
     def digest(self) -> str:
         """Hash the whole state; see :mod:`raftq_cluster.core.digest`."""
         return digest(self)
+
+    def digesting(self) -> Digesting:
+        """Begin to hash the state as it is now; the machine may go on meanwhile."""
+        return Digesting(self)
 
     def dismantle(self) -> None:
         """Give the memory back, piece by piece; may run in another thread. The end of this machine."""
@@ -136,7 +146,7 @@ class Machine(State):
             handler = handlers.get(kind)
             if handler is None:
                 append(_UNKNOWN_KIND)
-            elif (kind < TICK or kind > FORGET) and operation[1]:
+            elif (kind < TICK or kind not in _KEYLESS) and operation[1]:
                 append(self._run_once(handler, operation))
             else:
                 append(handler(operation))
@@ -309,6 +319,11 @@ class Machine(State):
 
     def _tick(self, operation: op.Tick) -> Outcome:
         del operation  # beginning the entry has let its time pass
+        return _DONE
+
+    def _verify(self, operation: op.Verify) -> Outcome:
+        del operation  # which entry it is in is all that it says
+        self._wants_digest = True
         return _DONE
 
     def _forget(self, operation: op.Forget) -> Outcome:

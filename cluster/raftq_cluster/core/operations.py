@@ -23,6 +23,7 @@ TICK: Final = 6
 FORGET: Final = 7
 TRANSACT: Final = 8
 CLAIM_DOCS: Final = 9
+VERIFY: Final = 10
 
 ANONYMOUS: Final = "anonymous"  # the claimant of operations that name none
 
@@ -275,6 +276,12 @@ class ClaimDocs(NamedTuple):
     task: tuple[str, int, str]
 
 
+class Verify(NamedTuple):
+    """Have every node digest its whole state as of this entry."""
+
+    kind: int = VERIFY
+
+
 class Guarded(NamedTuple):
     """What names tasks, asked by somebody who may not do everything everywhere.
 
@@ -290,5 +297,15 @@ class Guarded(NamedTuple):
 
 
 Operation: TypeAlias = (
-    Claim | Modify | Renew | Settle | Configure | Tick | Forget | Transact | ClaimDocs | Guarded
+    Claim
+    | Modify
+    | Renew
+    | Settle
+    | Configure
+    | Tick
+    | Forget
+    | Transact
+    | ClaimDocs
+    | Verify
+    | Guarded
 )

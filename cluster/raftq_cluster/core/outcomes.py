@@ -127,7 +127,7 @@ class Settled(NamedTuple):
 
 
 class Done(NamedTuple):
-    """Configure, tick and forget have nothing more to say."""
+    """Configure, tick, forget and verify have nothing more to say."""
 
 
 class FailedPart(NamedTuple):

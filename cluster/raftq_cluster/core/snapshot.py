@@ -38,11 +38,16 @@ DOC: Final = 8  # a Doc without its key
 
 
 class Keeper:
-    """Rows of tasks that were changed before the snapshot came to them."""
+    """Rows of tasks that were changed before the snapshot of ``epoch`` came to them.
 
-    __slots__ = ("_rows",)
+    ``older`` is that of the snapshot that was begun before and is still being taken.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_rows", "epoch", "older")
+
+    def __init__(self, epoch: int, older: "Keeper | None") -> None:
+        self.epoch = epoch
+        self.older = older
         self._rows: dict[Task, Record] = {}  # never iterated: the order of objects is no state
 
     def save(self, task: "Task") -> None:
@@ -54,16 +59,27 @@ class Keeper:
         return self._rows.pop(task)
 
 
+def keep(keeper: Keeper | None, task: "Task") -> None:
+    """Let a snapshot and all older ones that have not taken the task yet take it as it is.
+
+    ``task.epoch`` is that of the last snapshot that has it, and all older ones have it too.
+    """
+    while keeper is not None and task.epoch < keeper.epoch:
+        keeper.save(task)
+        keeper = keeper.older
+
+
 class Snapshot:
-    """An iterator over chunks of records. Close it if it is not consumed to its end."""
+    """An iterator over chunks of records. Close it if it is not consumed to its end.
+
+    Several may be taken at once, each of its own moment.
+    """
 
     def __init__(self, state: "State", chunk_records: int) -> None:
-        if state.keeper is not None:
-            raise RuntimeError("a snapshot is being taken already")
         self._state = state
         self._chunk_records = chunk_records
         state.epoch += 1
-        state.keeper = self._keeper = Keeper()
+        state.keeper = self._keeper = Keeper(state.epoch, state.keeper)
         self.index = state.index
         self._count = 0
         self._records = self._generate(
@@ -93,9 +109,16 @@ class Snapshot:
 
     def close(self) -> None:
         """Let the machine forget about this snapshot. Idempotent."""
-        if self._state.keeper is self._keeper:
-            self._state.keeper = None
         self._records = iter(())
+        state, mine = self._state, self._keeper
+        if state.keeper is mine:
+            state.keeper = mine.older
+            return
+        newer = state.keeper
+        while newer is not None and newer.older is not mine:
+            newer = newer.older
+        if newer is not None:
+            newer.older = mine.older
 
     def _generate(
         self,
@@ -123,9 +146,11 @@ class Snapshot:
         yield (END, self._count)
 
     def _take(self, task: "Task") -> Record:
-        if task.epoch == self._state.epoch:
-            return self._keeper.take(task)
-        task.epoch = self._state.epoch
+        keeper = self._keeper
+        if task.epoch >= keeper.epoch:
+            return keeper.take(task)
+        keep(keeper.older, task)
+        task.epoch = keeper.epoch
         return (task.seq, task.row())
 
     def _counted(self, record: Record) -> Record:

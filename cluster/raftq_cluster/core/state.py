@@ -14,7 +14,7 @@ from raftq_cluster.core.outcomes import TaskRow
 from raftq_cluster.core.queue_state import QueueState
 from raftq_cluster.core.seeds import Seeds
 from raftq_cluster.core.settings import SettingsTable, matches
-from raftq_cluster.core.snapshot import Keeper
+from raftq_cluster.core.snapshot import Keeper, keep
 from raftq_cluster.core.task import GONE, WAITING, Task
 
 _row = tuple.__new__
@@ -44,7 +44,7 @@ class State:
         self.docs = DocStore()
         self.calendar = Calendar()
         self.seeds = Seeds()
-        self.keeper: Keeper | None = None  # while a snapshot is being taken
+        self.keeper: Keeper | None = None  # of the newest snapshot that is being taken
         self._ready: dict[str, int] = {}
 
     # --- one entry ----------------------------------------------------------------------------
@@ -203,10 +203,9 @@ class State:
             task.claims = 0
 
     def save(self, task: Task) -> None:
-        """Let the running snapshot, if any, take the task as it is, before it is changed."""
-        if self.keeper is not None and task.epoch != self.epoch:
-            self.keeper.save(task)
-            task.epoch = self.epoch
+        """Let the running snapshots, if any, take the task as it is, before it is changed."""
+        keep(self.keeper, task)
+        task.epoch = self.epoch
 
     # --- queues -------------------------------------------------------------------------------
 

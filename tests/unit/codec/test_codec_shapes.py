@@ -75,6 +75,7 @@ GOOD = [
     claim_docs(held("k"), task=("a", 1, "/q")),
     op.Guarded(op.GUARD, "", b"", (("/a", 1),), transact()),
     op.Guarded(op.GUARD, "", b"", (("/a", 1),), claim_docs(held("k"))),
+    op.Verify(),
 ]  # fmt: skip
 
 
@@ -86,7 +87,7 @@ def test_every_kind_of_operation_passes(operation):
 @pytest.mark.parametrize(
     "bad",
     [
-        7, (), ("1",), (99,), (op.TICK, 1), (op.FORGET, (1,)), (op.CLAIM, "", b"", "", (1,), 1, 1, False),
+        7, (), ("1",), (99,), (op.TICK, 1), (op.VERIFY, 1), (op.FORGET, (1,)), (op.CLAIM, "", b"", "", (1,), 1, 1, False),
         (op.CLAIM, "", b"", "", ("/q",), NUMBER_MAX + 1, 1, False),
         (op.MODIFY, "", b"", "", (("/q", "a"),), (), (), ()),
         (op.MODIFY, "", b"", "", (("/q", "a", 9, 0, b"", 0, 0, 0, "", False),), (), (), ()),

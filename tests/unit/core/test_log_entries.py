@@ -34,7 +34,7 @@ def test_there_is_one_outcome_per_operation_by_segment() -> None:
     assert applied.outcomes[0] == [Done()]
 
 
-@pytest.mark.parametrize("kind", [-1, 10, 99, "claim", None])
+@pytest.mark.parametrize("kind", [-1, 11, 99, "claim", None])
 def test_an_unknown_kind_of_operation_is_refused_alone(kind: Any) -> None:
     table = TaskTable()
     refused, done = table.entry((kind, "k", b"m"), op.Tick())
@@ -149,3 +149,11 @@ def test_claimable_is_told_before_an_entry_has_noticed_an_arrival() -> None:
     held = table.claim_one("/a", lease_ms=10)
     assert not table.machine.claimable(("/a",), table.now_ms)
     assert table.machine.claimable(("/a",), held.at)
+
+
+def test_an_entry_says_that_a_digest_is_wanted_and_the_next_one_does_not() -> None:
+    machine = Machine()
+    applied = machine.apply(1, 1, 1, [[op.Verify()], [op.Tick()]])
+    assert applied.wants_digest
+    assert applied.outcomes == [[Done()], [Done()]]
+    assert not machine.apply(2, 2, 2, [[op.Tick()]]).wants_digest

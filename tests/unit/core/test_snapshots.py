@@ -2,7 +2,8 @@
 
 import gc
 from collections.abc import Callable
-from itertools import chain
+from itertools import chain, islice
+from random import Random
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.task_table import TaskTable, claim, configure, modify
 
+from raftq_cluster.core import digest
 from raftq_cluster.core import operations as op
 from raftq_cluster.core.machine import Machine
 from raftq_cluster.core.restoring import restore
@@ -78,15 +80,80 @@ def test_a_snapshot_shows_the_state_of_its_index_whatever_happens_while_it_is_re
     assert restored.index == snapshot.index < table.machine.index
 
 
-def test_there_is_one_snapshot_at_a_time() -> None:
+def test_a_snapshot_that_was_closed_gives_nothing_more() -> None:
     machine = filled().machine
     snapshot = machine.snapshot(1)
-    with pytest.raises(RuntimeError):
-        machine.snapshot(1)
     snapshot.close()
     snapshot.close()
     assert list(snapshot) == []
-    assert restore(machine.snapshot()).digest() == machine.digest()
+    assert machine.keeper is None
+
+
+class Reading:
+    """A snapshot and a digest of the same moment, read at their own paces."""
+
+    def __init__(self, table: TaskTable) -> None:
+        self.then = table.machine.digest()
+        self.snapshot = table.machine.snapshot(1)
+        self.digesting = table.machine.digesting()
+        self.chunks: list[list[Record]] = []
+
+    def step(self, random: Random) -> None:
+        self.chunks += islice(self.snapshot, random.randrange(4))
+        if random.randrange(3) == 0 and not self.digesting.result:
+            self.digesting.step()
+
+    def check(self) -> None:
+        assert restore([*self.chunks, *self.snapshot]).digest() == self.then
+        while not self.digesting.result and self.digesting.step():
+            pass
+        assert self.digesting.result == self.then
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_number_of_snapshots_are_taken_at_once_each_of_its_own_moment(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digest, "SLICE_RECORDS", 2)
+    random, table = Random(seed), filled()
+    readings: list[Reading] = []
+    for number in range(120):
+        ids = sorted(table.machine.tasks)
+        row = table.task(random.choice(ids))
+        doing = (
+            lambda row=row: table.delete(row, claimant=row.claimant),
+            lambda row=row: table.change(row, claimant=row.claimant, err=f"{random.random()}"),
+            lambda number=number: table.insert("/a", f"new{number}"),
+            lambda number=number: table.insert("/b", f"n{number}", priority=number % 3),
+            lambda: table.claim("/a", "/b", limit=2, lease_ms=50),
+            lambda: table.pass_ms(40),
+        )
+        random.choice(doing)()
+        if len(readings) < 4 and random.randrange(6) == 0:
+            readings.append(Reading(table))
+        for reading in readings:
+            reading.step(random)
+        if readings and random.randrange(25) == 0:
+            readings.pop(random.randrange(len(readings))).check()
+        if readings and random.randrange(40) == 0:
+            gone = readings.pop(random.randrange(len(readings)))
+            gone.digesting.close()
+            gone.snapshot.close()
+    for reading in random.sample(readings, len(readings)):
+        reading.check()
+    assert table.machine.keeper is None
+
+
+def test_a_slice_of_a_digest_ends_with_many_bytes() -> None:
+    table = TaskTable()
+    for _ in range(3):
+        table.insert("/a", value=bytes(digest.SLICE_BYTES))
+    digesting = table.machine.digesting()
+    steps = 1
+    while digesting.step():
+        steps += 1
+    assert steps == 4
+    assert digesting.result == table.machine.digest()
 
 
 def test_a_finished_snapshot_makes_room_for_the_next() -> None:
