@@ -157,6 +157,7 @@ class Client:
     promote_member = _blocking(AsyncClient.promote_member)
     replace_member = _blocking(AsyncClient.replace_member)
     transfer = _blocking(AsyncClient.transfer)
+    verify = _blocking(AsyncClient.verify)
     settings = _blocking(AsyncClient.settings)
     configure = _blocking(AsyncClient.configure)
     put = _blocking(AsyncClient.put)

@@ -30,7 +30,7 @@ from raftq.transport.api import Transport
 from raftq.transport.failover import BODY_BYTES_MAX
 from raftq.transport.opening import open_transport
 from raftq.values import VALUE_BYTES_MAX
-from raftq.wire import documents, membership
+from raftq.wire import documents, membership, verification
 from raftq.wire.documents import ClusterReply, Order, Queue, Settings
 from raftq.wire.formats import encode
 
@@ -277,6 +277,15 @@ class AsyncClient:
     async def transfer(self, to: str = "") -> ClusterReply:
         """Move the leadership to a voter, or away from the leader."""
         return await self._ask("transfer", membership.TransferRequest(to=to), ClusterReply)
+
+    async def verify(self, entry: int = 0) -> verification.VerifyReply:
+        """Have every node digest its whole state as of one log entry, and compare.
+
+        ``entry`` 0 begins a verification. While a member of the answer is ``pending``, ask again with the
+        answer's ``entry``.
+        """
+        request = verification.VerifyRequest(entry=entry)
+        return await self._ask("verify", request, verification.VerifyReply)
 
     async def settings(self, *, stale: bool = False) -> list[Settings]:
         """List the settings of queues, by pattern."""

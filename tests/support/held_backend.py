@@ -13,7 +13,16 @@ It remembers every operation that was submitted.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from raftq_cluster.backends.api import Answer, BackendError, Load, MemberChange, Ready, Sink, Status
+from raftq_cluster.backends.api import (
+    Answer,
+    BackendError,
+    Load,
+    MemberChange,
+    Ready,
+    Sink,
+    Status,
+    Verification,
+)
 from raftq_cluster.backends.memory import MemoryBackend
 from raftq_cluster.core import operations as op
 from raftq_cluster.core.operations import Operation
@@ -108,6 +117,11 @@ class HeldBackend:
         self.changes.append(change)
         if self.read_failure is not None:
             raise self.read_failure
+
+    async def verify(self, entry: int) -> Verification:
+        if self.read_failure is not None:
+            raise self.read_failure
+        return await self._memory.verify(entry)
 
     def status(self) -> Status:
         return self._memory.status()

@@ -9,6 +9,7 @@ from typing import Any, Final
 from raftq_cluster.core.calendar import Calendar
 from raftq_cluster.core.keys import KeyTable
 from raftq_cluster.core.machine import Machine
+from raftq_cluster.core.operations import Insert, Modify
 from raftq_cluster.core.outcomes import Modified
 from raftq_cluster.core.seeds import Seeds
 from raftq_cluster.core.task import Task
@@ -52,16 +53,10 @@ class _Careless(Machine):
     """Keeps another value than it was given, of the same length."""
 
     def _modify(self, operation: Any) -> Any:
-        inserts = tuple(
-            insert._replace(value=insert.value[::-1]) for insert in map(_insert, operation[4])
-        )
-        return super()._modify(operation._replace(inserts=inserts))
-
-
-def _insert(insert: Any) -> Any:
-    from raftq_cluster.core.operations import Insert
-
-    return Insert(*insert)
+        modify = Modify(*operation)  # a plain tuple, where it was decoded
+        inserts = [Insert(*insert) for insert in modify.inserts]
+        wrong = tuple(insert._replace(value=insert.value[::-1]) for insert in inserts)
+        return super()._modify(modify._replace(inserts=wrong))
 
 
 def _with(name: str, part: type) -> Callable[[], Machine]:

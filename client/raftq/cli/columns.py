@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from raftq.cli.documents import (
     Document,
+    member_digest_document,
     member_document,
     queue_document,
     settings_document,
@@ -163,6 +164,16 @@ MEMBERS: Final = Kind(
         Column("version", "VERSION", _field("version")),
     ),
     member_document,
+)
+VERIFIED: Final = Kind(
+    "node",
+    "id",
+    (
+        Column("id", "NODE", _field("id")),
+        Column("state", "STATE", _field("state")),
+        Column("digest", "DIGEST", _field("digest")),
+    ),
+    member_digest_document,
 )
 SETTINGS: Final = Kind(
     "pattern",

@@ -51,6 +51,17 @@ def member_document(member: Any) -> Document:
     return _fields(member, _MEMBER_FIELDS)
 
 
+def member_digest_document(member: Any) -> Document:
+    """Describe what a node has in a verification."""
+    return _fields(member, ("id", "state", "digest"))
+
+
+def verification_document(found: Any) -> Document:
+    """Describe a verification."""
+    members = [member_digest_document(member) for member in found.members]
+    return {"entry": found.entry, "members": members}
+
+
 def settings_document(row: Any) -> Document:
     """Describe the settings of a pattern; what it does not decide is left out."""
     document = _fields(row, _SETTINGS_FIELDS)

@@ -21,6 +21,7 @@ from raftq.errors import (
 )
 from raftq.testing.settings import SettingsTable
 from raftq.wire import documents as wire
+from raftq.wire.verification import VerifyReply
 
 PARTS_MAX: Final = 1_000
 
@@ -48,6 +49,7 @@ class Model:
             "settings": lambda _: wire.SettingsReply(settings=self._settings.rows()),
             "time": lambda _: wire.TimeReply(now=self._now),
             "cluster": self._cluster,
+            "verify": lambda _: VerifyReply(entry=self.index, members=[]),
             **dict.fromkeys(_MEMBER_CHANGES, _refuse_change),
         }
 

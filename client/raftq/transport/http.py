@@ -82,6 +82,7 @@ _ROUTES: Final[dict[str, _Route]] = {
     "promote_member": _Route("POST", "/v1/cluster/members", _to_promote),
     "replace_member": _Route("POST", "/v1/cluster/replace", None),
     "transfer": _Route("POST", "/v1/cluster/transfer", None),
+    "verify": _Route("POST", "/v1/cluster/verify", None),
 }
 
 

@@ -7,7 +7,7 @@ because three backends and two consumers (service, node) share it.
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from raftq_cluster.core.operations import Operation
 from raftq_cluster.core.outcomes import Outcome
@@ -68,6 +68,29 @@ class Status:
     ready: bool  # can serve: a leader is known and this node has caught up with it
     members: tuple[MemberStatus, ...]
     log_format: int = 1  # in which entries and snapshots are written
+
+
+# What a verification says of a member.
+SAME: Final = "same"
+DIFFERENT: Final = "different"  # from the majority, or without one from the leader
+PENDING: Final = "pending"  # it is at it
+SILENT: Final = "silent"  # it cannot be heard
+NONE: Final = "none"  # it has no digest of this entry and will have none
+
+
+class MemberDigest(NamedTuple):
+    """One member's digest of its whole state: 32 hexadecimal digits, "" while there is none."""
+
+    id: str
+    state: str  # one of those above
+    digest: str
+
+
+class Verification(NamedTuple):
+    """Digests of all members' states as of one log entry."""
+
+    entry: int
+    members: tuple[MemberDigest, ...]
 
 
 class AddMember(NamedTuple):
@@ -182,5 +205,16 @@ class Backend(Protocol):
         Raises:
             BackendError: ``member_not_found``; ``change_refused``: not like this; ``unavailable``:
                 not now; ``outcome_unknown``.
+        """
+        ...
+
+    async def verify(self, entry: int) -> Verification:
+        """Have every node digest its whole state as of one entry, and compare.
+
+        ``entry`` 0 logs one; another number asks how far the verification of that entry is. Takes about
+        a second if not all have said what they have; ask again then. A node that is odd stops itself.
+
+        Raises:
+            BackendError: ``unavailable``; ``outcome_unknown``: an entry may have been logged; ask anew.
         """
         ...

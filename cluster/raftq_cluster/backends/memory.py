@@ -3,19 +3,23 @@
 Operations are applied as they come; nothing survives the process, and ``status`` says so.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from random import Random
 
 from raftq_cluster.backends.api import (
+    SAME,
     Answer,
     BackendError,
     Load,
     MemberChange,
+    MemberDigest,
     MemberStatus,
     Ready,
     Sink,
     Status,
+    Verification,
 )
 from raftq_cluster.core.machine import Machine
 from raftq_cluster.core.operations import CLAIM, Claim, Operation, Tick
@@ -108,6 +112,14 @@ class MemoryBackend:
         """Refuse: there is nobody to change."""
         del change
         raise BackendError("change_refused", "a node in memory has no other members")
+
+    async def verify(self, entry: int) -> Verification:
+        """Digest the state as it is now: there is nobody to differ from."""
+        del entry
+        index, digesting = self._machine.index, self._machine.digesting()
+        for _ in digesting:
+            await asyncio.sleep(0)
+        return Verification(index, (MemberDigest(self._node_id, SAME, digesting.result),))
 
     def _finds_nothing(self, operations: Sequence[Operation], now_ms: int) -> bool:
         if len(operations) != 1 or operations[0][0] != CLAIM:

@@ -37,15 +37,15 @@ SLICE_BYTES: Final = 1 << 20
 def digest(state: "State") -> str:
     """Hash the state; 32 hexadecimal digits. About 5 s for a million tasks."""
     digesting = Digesting(state)
-    while digesting.step():
+    for _ in digesting:
         pass
     return digesting.result
 
 
 class Digesting:
-    """The digest of a state as it is when this is made. Close it if it is not stepped to its end.
+    """The digest of a state as it is when this is made, in slices: an iterator over nothing.
 
-    ``result`` has 32 hexadecimal digits when it is complete, and is "" before.
+    Close it if it is not consumed to its end. ``result`` has 32 hexadecimal digits when it is complete, and is "" before.
     """
 
     def __init__(self, state: "State") -> None:
@@ -61,21 +61,23 @@ class Digesting:
         self._total = 0
         self.result = ""
 
-    def step(self) -> bool:
-        """Hash some more records; False when all are hashed."""
+    def __iter__(self) -> "Digesting":
+        return self
+
+    def __next__(self) -> None:
+        """Hash some more records."""
         size = 0
         for _ in range(SLICE_RECORDS):
             (record,) = next(self._snapshot)
             if record[0] == END:
                 self.close()
                 self.result = f"{self._total % 2 ** (8 * _BYTES):0{2 * _BYTES}x}"
-                return False
+                raise StopIteration
             packed = _pack(self._restated(record))
             self._total += int.from_bytes(blake2b(packed, digest_size=_BYTES).digest(), "big")
             size += len(packed)
             if size >= SLICE_BYTES:
                 break
-        return True
 
     def close(self) -> None:
         """Let the machine forget about this. Idempotent."""

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from raftq_cluster.auth.tokens import Principal
-from raftq_cluster.backends.api import Answer, MemberChange, Sink, Status
+from raftq_cluster.backends.api import Answer, MemberChange, Sink, Status, Verification
 from raftq_cluster.core import operations as op
 from raftq_cluster.core import queries, rights
 from raftq_cluster.core.guarding import forbidden
@@ -129,6 +129,11 @@ class Authorised:
         """Change the members; needs admin everywhere. Raises as :meth:`read`."""
         self._require(rights.ADMIN, EVERYWHERE)
         await self._service.change_members(change)
+
+    async def verify(self, entry: int) -> Verification:
+        """Compare the states of all nodes; needs admin everywhere. Raises as :meth:`read`."""
+        self._require(rights.ADMIN, EVERYWHERE)
+        return await self._service.verify(entry)
 
     def cluster(self) -> Status:
         """Tell about the cluster: whoever has a token may know its nodes."""

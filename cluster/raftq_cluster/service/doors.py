@@ -138,6 +138,11 @@ class Stranger:
         del change
         raise self._refusal()
 
+    async def verify(self, entry: int) -> NoReturn:
+        """Raise a Refusal."""
+        del entry
+        raise self._refusal()
+
     def cluster(self) -> NoReturn:
         """Raise a Refusal."""
         raise self._refusal()

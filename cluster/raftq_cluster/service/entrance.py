@@ -8,7 +8,7 @@ cannot forget to check: there is no way around it.
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from raftq_cluster.backends.api import Answer, MemberChange, Sink, Status
+from raftq_cluster.backends.api import Answer, MemberChange, Sink, Status, Verification
 from raftq_cluster.core.operations import Claim, Operation
 from raftq_cluster.core.outcomes import Outcome
 from raftq_cluster.core.queries import Query
@@ -46,6 +46,10 @@ class Entrance(Protocol):
 
     async def change_members(self, change: MemberChange) -> None:
         """Change the members of the cluster."""
+        ...
+
+    async def verify(self, entry: int) -> Verification:
+        """Compare the states of all nodes."""
         ...
 
     def cluster(self) -> Status:

@@ -18,6 +18,7 @@ from raftq_cluster.backends.api import (
     MemberChange,
     Sink,
     Status,
+    Verification,
 )
 from raftq_cluster.core.operations import GUARD, MODIFY, TRANSACT, Claim, Operation
 from raftq_cluster.core.outcomes import Outcome, Refused, Unfinished
@@ -180,6 +181,17 @@ class Service:
         """
         try:
             await self._backend.change_members(change)
+        except BackendError as error:
+            raise Refusal(error.code, error.detail, index=self._backend.status().index) from error
+
+    async def verify(self, entry: int) -> Verification:
+        """Have all nodes digest their states, and compare; see :meth:`Backend.verify`.
+
+        Raises:
+            Refusal: ``unavailable`` or ``outcome_unknown``.
+        """
+        try:
+            return await self._backend.verify(entry)
         except BackendError as error:
             raise Refusal(error.code, error.detail, index=self._backend.status().index) from error
 

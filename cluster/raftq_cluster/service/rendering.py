@@ -8,7 +8,8 @@ from msgspec import UNSET, Raw
 from raftq.wire import docs
 from raftq.wire import documents as wire
 from raftq.wire.formats import Format, value_from_json
-from raftq_cluster.backends.api import Status
+from raftq.wire.verification import MemberDigest, VerifyReply
+from raftq_cluster.backends.api import Status, Verification
 from raftq_cluster.core.operations import BYTES
 from raftq_cluster.core.outcomes import (
     Claimed,
@@ -171,6 +172,12 @@ def settings_document(row: SettingsRow) -> wire.Settings:
         paused=UNSET if row.paused is None else row.paused,
         lease_ms=UNSET if row.lease_ms is None else row.lease_ms,
     )
+
+
+def verification_document(verification: Verification) -> VerifyReply:
+    """Write what the nodes have."""
+    members = [MemberDigest(**member._asdict()) for member in verification.members]
+    return VerifyReply(entry=verification.entry, members=members)
 
 
 def cluster_document(status: Status) -> wire.ClusterReply:

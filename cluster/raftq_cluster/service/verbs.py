@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from raftq.wire import docs, membership
+from raftq.wire import docs, membership, verification
 from raftq.wire import documents as wire
 from raftq.wire.formats import Format
 from raftq_cluster.backends.api import (
@@ -186,6 +186,11 @@ async def _cluster(service: Entrance, document: wire.ClusterRequest, _: Format) 
     return status.index, rendering.cluster_document(status)
 
 
+async def _verify(service: Entrance, document: verification.VerifyRequest, _: Format) -> Result:
+    found = await service.verify(document.entry)
+    return service.cluster().index, rendering.verification_document(found)
+
+
 def _administers(change_of: Callable[[Any], MemberChange]) -> Callable[..., Awaitable[Result]]:
     """Make a verb's ``run`` that changes the members, and answers with the cluster as it is then."""
 
@@ -296,6 +301,12 @@ _ALL: Final[tuple[Verb, ...]] = (
         request=membership.TransferRequest,
         reply=wire.ClusterReply,
         run=_administers(lambda document: TransferLeadership(document.to)),
+    ),
+    QueryVerb(
+        name="verify",
+        request=verification.VerifyRequest,
+        reply=verification.VerifyReply,
+        run=_verify,
     ),
 )
 

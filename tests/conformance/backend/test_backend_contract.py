@@ -10,7 +10,7 @@ from tests.support.model import Model
 from tests.support.operations import STEPS_MS, Maker
 from tests.support.task_table import claim, configure, modify, renew, settle, target
 
-from raftq_cluster.backends.api import Ready
+from raftq_cluster.backends.api import SAME, Ready
 from raftq_cluster.core import operations as op
 from raftq_cluster.core import queries
 from raftq_cluster.core.outcomes import Claimed, Done, Modified, Outcome, Refused, SettingsRow
@@ -287,6 +287,17 @@ async def test_status_tells_who_leads_and_how_far_the_log_is_applied(subject: Su
     assert status.index == (await subject.backend.read(queries.Time())).index
     (member,) = status.members
     assert (member.id, member.role, member.applied) == (status.node, "leader", status.index)
+
+
+async def test_a_node_alone_has_the_state_that_all_have(subject: Subject) -> None:
+    await subject.do(insert("x"))
+    found = await subject.backend.verify(0)
+    (member,) = found.members
+    assert (member.id, member.state) == (subject.backend.status().node, SAME)
+    assert member.digest == await subject.ask(queries.Digest())
+    assert found.entry <= subject.backend.status().index
+    await subject.do(insert("y"))
+    assert (await subject.backend.verify(0)).members[0].digest != member.digest
 
 
 async def test_stopping_twice_is_stopping_once(subject: Subject) -> None:

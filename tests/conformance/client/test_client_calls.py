@@ -64,6 +64,14 @@ async def test_a_delayed_task_arrives_later(client, cluster):
 
 
 @pytest.mark.asyncio
+async def test_no_node_differs_from_the_others(client):
+    await client.put("q", 1)
+    found = await client.verify()
+    assert {member.state for member in found.members} <= {"same"}
+    assert found.entry > 0
+
+
+@pytest.mark.asyncio
 async def test_an_arrival_in_the_past_is_now(client, cluster):
     assert (await client.put("q", at=5)).at == cluster.clock.time_ms()
 

@@ -226,6 +226,15 @@ async def test_the_cluster_is_this_node(fmt: Header) -> None:
 
 @FORMATS
 @pytest.mark.asyncio
+async def test_states_are_compared(fmt: Header) -> None:
+    async with serving() as node, node.peer() as peer:
+        answer = await peer.ask("POST", "/v1/cluster/verify", fmt, document={})
+    (member,) = answer.document()["members"]
+    assert (member["id"], member["state"], len(member["digest"])) == ("n1", "same", 32)
+
+
+@FORMATS
+@pytest.mark.asyncio
 async def test_a_forgotten_key_may_name_another_request(fmt: Header) -> None:
     key = ("Idempotency-Key", "k")
     async with serving() as node, node.peer() as peer:

@@ -6,9 +6,11 @@ import pytest
 from tests.support.raftq_command import NOW_MS, cluster, invoke, queue
 from tests.support.recording_client import RecordingClient
 
+from raftq.cli.verbs import verify
 from raftq.cli.verbs.tail import differences
 from raftq.errors import ConnectionLost
 from raftq.wire.documents import Settings
+from raftq.wire.verification import MemberDigest, VerifyReply
 
 
 def test_queues_are_listed_by_prefix_and_name():
@@ -78,6 +80,47 @@ def test_the_cluster_is_a_document_for_pipes_and_a_table_for_people():
 def test_a_cluster_without_a_leader_exits_with_5():
     ran = invoke(RecordingClient(cluster=cluster(leader="")), "cluster")
     assert ran.code == 5
+
+
+def digests(**states):
+    members = [MemberDigest(id=id_, state=state, digest="ab") for id_, state in states.items()]
+    return VerifyReply(entry=42, members=members)
+
+
+@pytest.mark.parametrize(
+    ("states", "code", "said"),
+    [
+        ({"n1": "same", "n2": "same"}, 0, "all nodes have the same state at entry 42"),
+        ({"n1": "same", "n2": "different"}, 1, "at entry 42 1 node(s) differ from the others"),
+        ({"n1": "same", "n2": "silent"}, 5, "1 node(s) have not said what they have"),
+        ({"n1": "none", "n2": "same"}, 5, "1 node(s) have not said what they have"),
+        ({"n1": "silent", "n2": "different"}, 1, "have not said"),
+    ],
+)
+def test_verifying_tells_by_its_exit_code_whether_all_nodes_have_the_same_state(states, code, said):
+    client = RecordingClient(verify=digests(**states))
+    ran = invoke(client, "cluster", "verify")
+    assert ran.code == code
+    assert said in ran.err
+    document = json.loads(ran.out)
+    assert document["entry"] == 42
+    assert {row["id"]: row["state"] for row in document["members"]} == states
+
+
+def test_verifying_asks_again_until_nobody_is_pending():
+    answers = iter([digests(n1="pending"), digests(n1="pending"), digests(n1="same")])
+    client = RecordingClient(verify=lambda *_entry: next(answers))
+    ran = invoke(client, "cluster", "verify", "-o", "table")
+    assert [call[1] for call in client.calls] == [(), (42,), (42,)]
+    assert ran.code == 0
+    assert ran.out.splitlines()[1].split() == ["n1", "same", "ab"]
+
+
+def test_verifying_gives_up_in_the_end(monkeypatch):
+    monkeypatch.setattr(verify, "PATIENCE_S", -1.0)
+    client = RecordingClient(verify=digests(n1="pending"))
+    assert invoke(client, "cluster", "verify").code == 5
+    assert len(client.calls) == 1
 
 
 def test_the_time_of_the_log_is_shown():

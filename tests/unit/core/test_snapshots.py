@@ -100,13 +100,12 @@ class Reading:
 
     def step(self, random: Random) -> None:
         self.chunks += islice(self.snapshot, random.randrange(4))
-        if random.randrange(3) == 0 and not self.digesting.result:
-            self.digesting.step()
+        if random.randrange(3) == 0:
+            next(self.digesting, None)
 
     def check(self) -> None:
         assert restore([*self.chunks, *self.snapshot]).digest() == self.then
-        while not self.digesting.result and self.digesting.step():
-            pass
+        list(self.digesting)
         assert self.digesting.result == self.then
 
 
@@ -149,10 +148,7 @@ def test_a_slice_of_a_digest_ends_with_many_bytes() -> None:
     for _ in range(3):
         table.insert("/a", value=bytes(digest.SLICE_BYTES))
     digesting = table.machine.digesting()
-    steps = 1
-    while digesting.step():
-        steps += 1
-    assert steps == 4
+    assert len(list(digesting)) == 3
     assert digesting.result == table.machine.digest()
 
 

@@ -217,6 +217,13 @@ async def test_members_are_changed_with_admin_everywhere_only() -> None:
         assert refused.value.code == "forbidden"
 
 
+async def test_states_are_compared_with_admin_everywhere_only() -> None:
+    async with House() as house:
+        with pytest.raises(Refusal):
+            await ask(house.entrance("admin:/*", "read:*"), "verify")
+        assert (await ask(house.entrance("admin:*"), "verify"))["members"]
+
+
 async def test_the_digest_needs_admin_everywhere() -> None:
     async with House() as house:
         with pytest.raises(Refusal):

@@ -247,12 +247,21 @@ async def test_stale_reads_are_answered_when_nobody_can_confirm_fresh_ones(calle
     assert await caller(name, **document, consistency="stale") != {}
 
 
+async def test_a_verification_tells_what_every_member_has(caller):
+    reply = await caller("verify")
+    assert [(row["id"], row["state"]) for row in reply["members"]] == [("n1", "same")]
+    assert len(reply["members"][0]["digest"]) == 32
+    caller.backend.read_failure = BackendError("unavailable", "no leader")
+    assert (await caller.refused("verify", entry=7)).code == "unavailable"
+
+
 async def test_every_verb_is_in_the_table_by_its_name():
     assert {name: verb.name for name, verb in VERBS.items()} == {name: name for name in VERBS}
     assert set(VERBS) == {
         "claim", "modify", "renew", "configure", "forget",
         "queues", "tasks", "task", "settings", "time", "cluster", "docs", "claim_docs", "namespaces",
         "add_member", "remove_member", "promote_member", "replace_member", "transfer",
+        "verify",
     }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ _VERBS: Final = {
     "Verbs": {
         "status": Entry("cluster", "Show the nodes (the default)", "status"),
         "time": Entry("cluster", "Show the time of the log", "time"),
+        "verify": Entry("verify", "Compare the states of all nodes", "verify"),
         "add": Entry("members", "Make a node that waits a member", "add"),
         "remove": Entry("members", "Let a member go", "remove"),
         "promote": Entry("members", "Let a learner vote", "promote"),

@@ -19,13 +19,14 @@ from raftq_cluster.backends.api import (
     Ready,
     Sink,
     Status,
+    Verification,
 )
 from raftq_cluster.backends.raft.calls import CallError
 from raftq_cluster.backends.raft.engine_api import StoppedError
 from raftq_cluster.backends.raft.replica import UNAVAILABLE, tell
 from raftq_cluster.backends.raft.running import Outside, Running
 from raftq_cluster.backends.raft.segments import segments_of
-from raftq_cluster.core.operations import CLAIM, Claim, Operation, Tick
+from raftq_cluster.core.operations import CLAIM, Claim, Operation, Tick, Verify
 from raftq_cluster.core.outcomes import Claimed, Done, Outcome, Unfinished
 from raftq_cluster.core.queries import Query
 
@@ -235,6 +236,27 @@ class RaftBackend:
             await self._running.administration().change(change)
         except CallError as error:
             raise BackendError(error.code, error.detail) from error
+
+    async def verify(self, entry: int) -> Verification:
+        """Have all members digest their states, and compare. See ``Backend``."""
+        if self._running is None:
+            raise BackendError(UNAVAILABLE, _NOT_RUNNING)
+        return await self._running.digests.report(entry or await self._log_verify())
+
+    async def _log_verify(self) -> int:
+        done: asyncio.Future[tuple[int, Outcome]] = asyncio.get_running_loop().create_future()
+
+        def told(index: int, outcomes: Sequence[Outcome]) -> None:
+            if not done.done():
+                done.set_result((index, outcomes[0]))
+
+        self.submit([Verify()], told)
+        index, outcome = await done
+        if isinstance(outcome, Unfinished):
+            raise BackendError(outcome.code, outcome.detail)
+        if not isinstance(outcome, Done):
+            raise BackendError(UNAVAILABLE, f"no entry could be logged: {outcome}")
+        return index
 
 
 def _resolve(done: asyncio.Future[Outcome], outcome: Outcome) -> None:

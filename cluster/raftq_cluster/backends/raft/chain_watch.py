@@ -158,6 +158,8 @@ class ChainWatch:
         elif verdict == ODD:
             said = {node: f"{chain:016x}" for node, chain in self._said.items()}
             entry, self._inquiry = self._inquiry, None
+            for peer in self._others():  # they see why this node is gone
+                self._engine.send(peer, Chain(entry, self._said[self._me]))
             self._on_odd(
                 Difference("chain of effects", entry, said, tuple(voters), leader, is_by_majority)
             )

@@ -29,6 +29,8 @@ check. Nothing is pickled, ever. Golden bytes: ``tests/vectors/raft_messages.jso
       Chain --------------------->           what its applied entries have come to
       AskChain ------------------>           what had they come to at this entry?
               <-------------------  Chain
+      StateDigest --------------->           my whole state as of an entry
+      AskDigest ----------------->           what was yours?
       Call ---------------------->           a question between members
               <-------------------  Reply
 """
@@ -215,10 +217,24 @@ class AskChain(NamedTuple):
     entry: int
 
 
+class StateDigest(NamedTuple):
+    """The digest of the whole state (``core.digest``) as of ``entry``; "": there is none."""
+
+    entry: int
+    digest: str
+
+
+class AskDigest(NamedTuple):
+    """Tell the digest as of ``entry``, unless it is still being made."""
+
+    entry: int
+
+
 Message: TypeAlias = (
     Append | Ack | Refuse | Heard | Stale | AskPreVote | PreVote | AskVote | Vote | TimeoutNow
     | Forward | ForwardRefused | AskRead | ReadAt | SnapshotChunk | SnapshotAck
     | Facts | Call | Reply | Chain | AskChain
+    | StateDigest | AskDigest
 )  # fmt: skip
 
 
@@ -275,6 +291,8 @@ _KINDS: Final[dict[int, tuple[type[Any], tuple[_Check, ...]]]] = {
     19: (Reply, (_N, _is(str), _is(bytes))),
     20: (Chain, (_N, _N)),
     21: (AskChain, (_N,)),
+    22: (StateDigest, (_N, _is(str))),
+    23: (AskDigest, (_N,)),
 }
 # Numbers come first in all of them: kind, how many numbers, and the checks of what follows.
 _SHAPES: Final = {

@@ -65,6 +65,7 @@ class Replica:
         self._note_chain()
         self._find: Callable[[Origin], Segment | None] = _find_nothing
         self._listener: Callable[[Ready], None] | None = None
+        self._on_digest: Callable[[int], None] | None = None
         self._appliers = {
             commands.DATA: self._apply_data,
             commands.NOOP: self._apply_noop,
@@ -76,6 +77,10 @@ class Replica:
     def on_ready(self, listener: Callable[[Ready], None]) -> None:
         """Tell ``listener`` after each entry what became claimable by it, if only nothing."""
         self._listener = listener
+
+    def on_digest(self, listener: Callable[[int], None]) -> None:
+        """Tell ``listener`` the index of an entry that wants the state digested, right after it."""
+        self._on_digest = listener
 
     def find_segments_with(self, find: Callable[[Origin], Segment | None]) -> None:
         """Ask ``find`` for each segment that is applied: it may be known already. Asked once."""
@@ -170,6 +175,8 @@ class Replica:
         except Exception as error:  # whatever it is: the state may be half changed
             abandon(own, index, UNKNOWN, "the node has stopped")
             raise ReplicaError(f"entry {index} cannot be applied: {error!r}") from error
+        if applied.wants_digest and self._on_digest is not None:
+            self._on_digest(index)
         for segment, outcomes in zip(known, applied.outcomes, strict=True):
             if segment is not None and segment.is_own:
                 tell(segment.sink, index, outcomes)

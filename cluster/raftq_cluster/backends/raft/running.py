@@ -40,6 +40,7 @@ from raftq_cluster.backends.raft.selftest import verify
 from raftq_cluster.backends.raft.settling import Settling, first_members
 from raftq_cluster.backends.raft.snapshot_receiving import SnapshotReceiver
 from raftq_cluster.backends.raft.snapshot_sending import SnapshotSender
+from raftq_cluster.backends.raft.state_digests import StateDigests
 from raftq_cluster.backends.raft.steward import Steward
 from raftq_cluster.backends.raft.storage.data_dir import REPORT_NAME, DataDir, Identity
 from raftq_cluster.backends.raft.storage.errors import StorageError
@@ -150,7 +151,7 @@ class Running:
         self.engine.on(SnapshotChunk, self._on_snapshot_chunk)
         self._witness = Witness(files.witness, self.engine, outside.in_thread, self.engine.fail)
         self.facts = FactsBoard(self.engine, self._clocks, self._witness, me_id, outside.monotonic)
-        self.watch = ChainWatch(me_id, self.engine, self.replica, outside.monotonic, self._on_odd)
+        self.watch, self.digests = self._make_comparisons(outside)
         self._upgrading = Upgrading(self.engine, self.facts)
         self._calls = Calls(self.engine)
         me = Member(me_id, outside.network.address, voter=True, birth=self.identity.birth)
@@ -181,6 +182,10 @@ class Running:
             in_thread=outside.in_thread,
             monotonic=outside.monotonic,
         )
+
+    def _make_comparisons(self, outside: Outside) -> tuple[ChainWatch, StateDigests]:
+        mine = (self.identity.node_id, self.engine, self.replica, outside.monotonic, self._on_odd)
+        return ChainWatch(*mine), StateDigests(*mine)
 
     def _make_engine(self, outside: Outside) -> Engine:
         self._clocks = ClockWatch(
@@ -265,6 +270,7 @@ class Running:
         self._searching.close()
         self.steward.close()
         self._calls.close()
+        await self.digests.close()
         await self._receiver.close()
         self._sender.close()
         await self._upkeep.close()
@@ -324,6 +330,7 @@ class Running:
     def _on_odd(self, difference: Difference) -> None:
         """Stop, and see that nobody starts with this state again. Blocks: nothing may be served meanwhile."""
         me = self.identity
+        self._network.flush()  # no round will: what this node has said goes out still
         report = f"{self._files.data_dir.path / REPORT_NAME}"
         try:
             self._files.data_dir.condemn(report_text(me.node_id, me.cluster_id, difference))
@@ -365,6 +372,7 @@ class Running:
         self._clocks.each_second()
         self.watch.tick()
         self._witness.each_second()
+        self.digests.tick()
         is_lonely = not self.engine.consensus.leader and self._has_others()
         engine = self.engine
         self._searching.each_second(self._acquaintances(), engine.config_index, is_lonely=is_lonely)

@@ -154,6 +154,16 @@ EXAMPLES: Final[dict[str, Example]] = {
     "promote_member": Example({"id": "n4"}, _CLUSTER),
     "replace_member": Example({"id": "n3", "by": "127.0.0.1:7708"}, _CLUSTER),
     "transfer": Example({"to": "n1"}, _CLUSTER),
+    "verify": Example(
+        {},
+        {
+            "entry": 42,
+            "members": [
+                {"id": "n1", "state": "same", "digest": "1c6fa1f9f1cd4b0d8c3f5dd0f9a2e3b7"},
+                {"id": "n2", "state": "pending", "digest": ""},
+            ],
+        },
+    ),
     "settings": Example(
         {}, {"settings": [{"pattern": "/mail/*", "order": "fifo", "paused": False}]}
     ),

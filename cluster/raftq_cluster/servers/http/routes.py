@@ -191,6 +191,14 @@ VERB_ROUTES: Final = (
         summary="Move the leadership",
     ),
     VerbRoute(
+        method="POST",
+        path="/v1/cluster/verify",
+        verb="verify",
+        source="body",
+        refuses=(*_BODY, "unavailable", "outcome_unknown"),
+        summary="Compare digests of the whole state of all nodes as of one log entry",
+    ),
+    VerbRoute(
         method="GET",
         path="/v1/settings",
         verb="settings",
