@@ -60,3 +60,13 @@ async def test_a_clock_that_goes_back_is_held() -> None:
 async def test_its_own_clock_is_the_time_of_day() -> None:
     before_ns = time.time_ns()
     assert before_ns // 1_000_000 <= wall_clock_ms() <= time.time_ns() // 1_000_000
+
+
+async def test_a_verification_has_the_digest_of_the_state_as_it_is() -> None:
+    backend = MemoryBackend()
+    first = await backend.verify(0)
+    assert first.members[0].digest == (await backend.read(queries.Digest())).value
+    backend.submit([op.Tick()], lambda _index, _outcomes: None)
+    second = await backend.verify(first.entry)
+    assert second.entry == first.entry + 1
+    assert second.members[0].digest != first.members[0].digest

@@ -13,14 +13,17 @@ import asyncpg
 import structlog
 
 from raftq_cluster.backends.api import (
+    SAME,
     Answer,
     BackendError,
     Load,
     MemberChange,
+    MemberDigest,
     MemberStatus,
     Ready,
     Sink,
     Status,
+    Verification,
 )
 from raftq_cluster.backends.postgres import connecting, schema, sessions
 from raftq_cluster.backends.postgres.connecting import FAILURES, Place
@@ -254,6 +257,13 @@ class PostgresBackend:
         raise BackendError(
             "change_refused", "nodes over PostgreSQL need no membership: start one more"
         )
+
+    async def verify(self, entry: int) -> Verification:
+        """Nodes over one database share its one state: there is nothing to compare, and no digest."""
+        del entry
+        if not self._writer.is_connected:
+            raise BackendError(UNAVAILABLE, "the database cannot be reached")
+        return Verification(self._view.index, (MemberDigest(self._node_id, SAME, ""),))
 
     def _tell_listener(self, ready: Ready) -> None:
         if self._listener is not None:

@@ -49,7 +49,7 @@ class _Touched(Keeper):
     __slots__ = ("before",)
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(_TOUCHED, None)
         self.before: dict[Task, TaskRow] = {}
 
     def save(self, task: Task) -> None:
