@@ -7,59 +7,14 @@ its cure (``DESIGN.md`` of the Raft backend lists them, with the tests of ours) 
 import os
 
 import pytest
-from pysyncobj import SyncObj, SyncObjConf, replicated, syncobj
+from pysyncobj import syncobj
 from pysyncobj.journal import FileJournal, MemoryJournal, MetaStorer
-from pysyncobj.node import Node
-from pysyncobj.transport import Transport
-
-LONG_S = 10.0
-
-
-class Silence(Transport):
-    """A network on which nothing arrives."""
-
-    def __init__(self):
-        super().__init__(None, None, [])
-
-    def send(self, _node, _message):
-        return True
-
-
-class Counter(SyncObj):
-    """A replicated list."""
-
-    def __init__(self, others=(), **conf):
-        self.values = []
-        settings = SyncObjConf(autoTick=False, **conf)
-        super().__init__(Node("n1"), [Node(name) for name in others], settings, transport=Silence())
-
-    @replicated
-    def append(self, value):
-        if value == "poison":
-            raise RuntimeError("a bad command")
-        self.values.append(value)
+from tests.support.stock_library import Counter, hand_clock, lead
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Seconds by hand."""
-    seconds = [100.0]
-    monkeypatch.setattr(syncobj, "monotonicTime", lambda: seconds[0])
-    return seconds
-
-
-def lead(node, clock):
-    """Let a node win an election, with the votes of all others."""
-    clock[0] += LONG_S
-    for other in node.otherNodes:
-        node._SyncObj__connectedNodes.add(other)
-    node.doTick()
-    for other in node.otherNodes:
-        vote = {"type": "response_vote", "term": node.raftCurrentTerm}
-        node._SyncObj__onMessageReceived(other, vote)
-    node.doTick()
-    assert node._isLeader()
-    return node
+    return hand_clock(monkeypatch)
 
 
 def test_p5_a_kept_commit_index_lets_an_isolated_leader_apply_alone(clock, monkeypatch):
