@@ -14,13 +14,14 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.support.node_process import NodeProcess
 from tests.support.postgres_server import PostgresServer
 
+ROOT = Path(__file__).resolve().parents[2]
 SERVER = {"shared_buffers": "256MB", "max_wal_size": "4GB", "synchronous_commit": "on"}
 PEERS = {"pgqueuer": 5_000, "procrastinate": 2_000}  # jobs: some seconds each
 PACKAGES = ("pgqueuer>=1.6", "procrastinate>=3.10", "asyncpg", "psycopg[binary,pool]")
@@ -31,21 +32,28 @@ PEER_S = 300.0
 
 def run(*command: str) -> str:
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=PEER_S
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PEER_S,
     )
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
     return done.stdout
 
 
-def own_figures(server: PostgresServer, in_flight: int, seconds: float) -> list[dict]:
+def own_figures(server: PostgresServer, in_flight: int, seconds: float) -> list[dict[str, Any]]:
     run(sys.executable, "-m", "raftq_cluster", "pg", "init", "--postgres-dsn", server.dsn)
     with tempfile.TemporaryDirectory(prefix="raftq-bench-") as folder:
         flags = ("--backend", "postgres", "--postgres-dsn", server.dsn)
         with NodeProcess(Path(folder) / "data", *flags) as node:
             client = str(HERE / "text_client.py")
             load = ("--in-flight", str(in_flight), "--seconds", str(seconds))
-            figures = json.loads(run(sys.executable, client, node.facts["text"], *load))
+            figures: list[dict[str, Any]] = json.loads(
+                run(sys.executable, client, node.facts["text"], *load)
+            )
     for figure in figures:
         figure["name"] = f"postgres: {figure['name']}"
         figure.pop("cpu_s")  # without that of node and server it says little
@@ -53,7 +61,7 @@ def own_figures(server: PostgresServer, in_flight: int, seconds: float) -> list[
     return figures
 
 
-def peer_figure(server: PostgresServer, name: str, own: float) -> dict:
+def peer_figure(server: PostgresServer, name: str, own: float) -> dict[str, Any]:
     python = str(ENVIRONMENT / "bin" / "python")
     if name == "pgqueuer":
         run(python, "-m", "pgqueuer", "--pg-dsn", server.dsn, "install")

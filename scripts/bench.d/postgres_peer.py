@@ -12,14 +12,16 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 
 CONNECTIONS = 32
 BATCH = 256
 PAYLOAD = "x" * 64
 
 
-async def in_parallel(jobs: int, insert) -> None:
+async def in_parallel(jobs: int, insert: Callable[[], Awaitable[Any]]) -> None:
     """Insert jobs one by one, by as many inserters as there are connections."""
     left = iter(range(jobs))
 
@@ -40,7 +42,7 @@ async def pgqueuer_insert(dsn: str, jobs: int) -> None:
         await in_parallel(jobs, lambda: queries.enqueue("work", PAYLOAD.encode()))
 
 
-async def pgqueuer_work(dsn: str, jobs: int, begin) -> float:
+async def pgqueuer_work(dsn: str, jobs: int, begin: Callable[[], None]) -> float:
     import asyncpg
     from pgqueuer import PgQueuer
 
@@ -49,31 +51,31 @@ async def pgqueuer_work(dsn: str, jobs: int, begin) -> float:
         done = 0
         last_s = 0.0
 
-        @queue.entrypoint("work")
-        async def work(_job) -> None:
+        async def work(_job: Any) -> None:
             nonlocal done, last_s
             done += 1
             last_s = time.perf_counter()
             if done == jobs:
                 queue.shutdown.set()
 
+        queue.entrypoint("work")(work)
         begin()
         await queue.run(dequeue_timeout=timedelta(seconds=1), batch_size=BATCH)
         return last_s
 
 
-def procrastinate_app(dsn: str):
+def procrastinate_app(dsn: str) -> tuple[Any, Any]:
     import procrastinate
 
-    app = procrastinate.App(
+    app: Any = procrastinate.App(
         connector=procrastinate.PsycopgConnector(conninfo=dsn, min_size=4, max_size=CONNECTIONS)
     )
 
-    @app.task(queue="work", name="work")
     async def work(payload: str) -> None:
+        del payload
         app.done()
 
-    return app, work
+    return app, app.task(queue="work", name="work")(work)
 
 
 async def procrastinate_insert(dsn: str, jobs: int) -> None:
@@ -82,7 +84,7 @@ async def procrastinate_insert(dsn: str, jobs: int) -> None:
         await in_parallel(jobs, lambda: work.defer_async(payload=PAYLOAD))
 
 
-async def procrastinate_work(dsn: str, jobs: int, begin) -> float:
+async def procrastinate_work(dsn: str, jobs: int, begin: Callable[[], None]) -> float:
     app, _ = procrastinate_app(dsn)
     async with app.open_async():
         await app.schema_manager.apply_schema_async()
@@ -110,8 +112,8 @@ async def procrastinate_work(dsn: str, jobs: int, begin) -> float:
         return last_s
 
 
-INSERT = {"pgqueuer": pgqueuer_insert, "procrastinate": procrastinate_insert}
-WORK = {"pgqueuer": pgqueuer_work, "procrastinate": procrastinate_work}
+INSERT: dict[str, Any] = {"pgqueuer": pgqueuer_insert, "procrastinate": procrastinate_insert}
+WORK: dict[str, Any] = {"pgqueuer": pgqueuer_work, "procrastinate": procrastinate_work}
 
 
 def main() -> None:
@@ -120,7 +122,7 @@ def main() -> None:
         asyncio.run(INSERT[name](dsn, int(jobs)))
         return
     begun_s = 0.0
-    inserter = None
+    inserter: subprocess.Popen[bytes] | None = None
 
     def begin() -> None:
         nonlocal begun_s, inserter

@@ -1,11 +1,11 @@
 """One batch in one transaction: gather, decide, store, commit.
 
-Four round trips whatever the number of operations; one that changes nothing is rolled back after two. Knows
-nothing of retries.
+Four round trips whatever the number of operations, three where the next batch waits already; one that changes nothing
+is rolled back after two. Knows nothing of retries.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from random import Random
 from typing import Any, Final, NamedTuple
@@ -46,14 +46,23 @@ class Transactions:
         view: learns what every batch sees.
         random: chooses tasks; guards nothing.
         session: number of this life of the node.
+        has_more: whether another batch will be run at once, so that its transaction may be begun.
     """
 
-    def __init__(self, schema: str, view: View, random: Random, session: int) -> None:
+    def __init__(
+        self,
+        schema: str,
+        view: View,
+        random: Random,
+        session: int,
+        has_more: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.session = session
         self.batch = 0  # number of the last batch that was stored
         self.is_committing = False  # whether a failure now may have come after the commit
         self.in_doubt: Answered | None = None  # what to say if that commit was done
         self._schema = schema
+        self._has_more = has_more
         self._view = view
         self._random = random
         self._known = Known(0, SettingsTable(), {})
@@ -70,7 +79,8 @@ class Transactions:
     ) -> Answered:
         """Do a batch. Raises what the driver raises; the transaction has been ended then, if it could be."""
         self.is_committing = False
-        await connection.execute("BEGIN")
+        if not connection.is_in_transaction():
+            await connection.execute("BEGIN")
         try:
             answered = await self._run(connection, operations)
         except BaseException:
@@ -110,7 +120,7 @@ class Transactions:
             ready |= await write_settings(connection, self._schema, old, new)
         elif changes.is_nothing() and not head.is_dirty:
             working_set.close()
-            await connection.execute("ROLLBACK")
+            await self._end(connection, "ROLLBACK")
             self._view.see_head(head)
             return Answered(outcomes, ready, self._view.index)
         stored = await self._store(connection, working_set, changes, ready)
@@ -118,9 +128,13 @@ class Transactions:
         self._see(head._replace(log_index=stored[0]), stored, changes)
         self.in_doubt = answered = Answered(outcomes, ready, stored[0])
         self.is_committing = True
-        await connection.execute("COMMIT")
+        await self._end(connection, "COMMIT")
         self.is_committing = False
         return answered
+
+    async def _end(self, connection: asyncpg.Connection, word: str) -> None:
+        """End the transaction, and begin the next one in the same round trip if its batch waits already."""
+        await connection.execute(f"{word} AND CHAIN" if self._has_more() else word)
 
     def _see(self, head: Any, stored: Sequence[int], changes: Changes) -> None:
         _, tasks, value_bytes, keys, key_bytes = stored

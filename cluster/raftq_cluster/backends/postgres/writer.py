@@ -60,7 +60,7 @@ class Writer:
         session: int,
         on_ready: Callable[[Ready], None],
     ) -> None:
-        self.transactions = Transactions(place.schema, view, random, session)
+        self.transactions = Transactions(place.schema, view, random, session, self._has_more)
         self.is_connected = False
         self._place = place
         self._name = name
@@ -80,6 +80,9 @@ class Writer:
         """Take operations, to be done after those of earlier calls."""
         self._submissions.add(operations, sink)
         self._wake.set()
+
+    def _has_more(self) -> bool:
+        return bool(self._submissions)
 
     def end(self) -> None:
         """Let :meth:`run` return once everything is done."""
