@@ -371,3 +371,12 @@ async def test_a_draining_leader_passes_over_a_voter_that_is_no_fit_leader(three
     await three.pass_s(0.3)
     assert await drained
     assert three.leader.id == ({"n2", "n3"} - {unfit}).pop()
+
+
+async def test_a_peer_whose_connection_to_us_broke_still_hears_from_us(three):
+    three["n1"].engine.on_down("n2")  # ours to it lives on: nobody will say that it is up again
+    told = three.submit("n2", put("a"))
+    await three.settle()
+    await three.pass_s(0.3)
+    assert isinstance(told.outcomes[0], Modified)
+    assert len(three.digests()) == 1

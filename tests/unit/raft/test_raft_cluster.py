@@ -179,6 +179,23 @@ async def test_a_wiped_node_does_not_come_back_under_its_name(three):
     del three.backends[wiped]
 
 
+async def test_a_node_that_was_away_finds_a_leader_that_came_meanwhile(three):
+    leader = three.leader()
+    away, replaced = [node_id for node_id in three.backends if node_id != leader]
+    await three.end(away)
+    await three.join("n4", leader)
+    steward = three.running(leader).steward
+    await three.until(
+        lambda: steward.tick() or "n4" in three.running(leader).engine.consensus.voters
+    )
+    await steward.remove(replaced)
+    await three.end(replaced)
+    await steward.transfer("n4")
+    await three.start(away)  # all that it knows of n4 is what others say
+    await three.until(lambda: three.backends[away].status().ready)
+    assert isinstance((await three.do(away, put("a")))[0], Modified)
+
+
 async def test_the_leader_is_removed_after_it_has_handed_over(three):
     leader = three.leader()
     other = next(node_id for node_id in three.backends if node_id != leader)

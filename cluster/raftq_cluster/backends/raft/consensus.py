@@ -274,10 +274,14 @@ class Consensus:
         self._up.add(peer)
         self.replication.on_up(peer)
 
-    def on_down(self, peer: str) -> bool:
-        """A connection was lost. Tells whether the election timeout has changed."""
-        self._up.discard(peer)
-        self.replication.on_down(peer)
+    def on_down(self, peer: str, *, is_ours: bool) -> bool:
+        """A connection was lost; ``is_ours``: the one on which this node sends.
+
+        Tells whether the election timeout has changed.
+        """
+        if is_ours:
+            self._up.discard(peer)
+            self.replication.on_down(peer)
         if self.is_leader or peer != self.core.leader:
             return False
         # One broken link alone elects nobody: the others refuse their pre-votes.

@@ -338,8 +338,8 @@ class Engine:
         self._wake()
 
     def on_down(self, peer: str) -> None:
-        """A connection to or from a peer was lost."""
-        self._consensus.on_down(peer)
+        """A connection to or from a peer was lost: the other one may live on."""
+        self._consensus.on_down(peer, is_ours=not self._network.is_up(peer))
         self._wake()
 
     # --- the round ----------------------------------------------------------------------------

@@ -318,9 +318,8 @@ class Running:
         return await self._network.ask(address, question, timeout_s=timeout_s)
 
     def _acquaintances(self) -> tuple[Member, ...]:
-        first = first_members(self.identity)
-        engine = self.engine
-        return acquaintances(engine.members, engine.config_index, first, self.identity.first_index)
+        members, index = self._searching.known
+        return acquaintances(self.engine.members, self.engine.config_index, members, index)
 
     def failed(self, sentence: str) -> None:
         """Tell whoever runs the node; a node that is still starting tells by its StartError."""

@@ -14,6 +14,7 @@ from raftq_cluster.backends.raft.commands import Members, decode_members
 from raftq_cluster.backends.raft.formation import Initial, Join, Plan, is_removed, removed
 from raftq_cluster.backends.raft.peer_api import AskError, PeerError
 from raftq_cluster.backends.raft.questions import Answer, Formed, Who, decode_answer, encode
+from raftq_cluster.backends.raft.settling import first_members
 from raftq_cluster.backends.raft.storage.data_dir import Identity
 
 # After so many seconds without a leader a node begins to search, and so often it goes on.
@@ -42,6 +43,11 @@ class Searching:
         self._fail = fail
         self._turn = turn
         self._uses_hints = False
+        self.known: tuple[Members, int] = (first_members(me), me.first_index)
+        """The newest member list that is known from outside the log, and the index of its entry.
+
+        Members may have come while this node was away. One of them may lead, and must be let in to tell of itself.
+        """
         self._lonely_s = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -89,6 +95,9 @@ class Searching:
             return
         if answer.index > config_index:
             members = decode_members(answer.members)
+            if answer.is_committed and answer.index > self.known[1]:
+                self.known = (members, answer.index)
+                self._turn()
             self._hints |= {member.id: member.peer for member in members if member.peer}
         if address in self._join:
             self._hints[answer.node_id] = address

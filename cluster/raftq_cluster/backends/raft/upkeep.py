@@ -15,7 +15,6 @@ synced. Knows nothing of Raft's rounds.
 import asyncio
 import gc
 import logging
-import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -154,7 +153,7 @@ class Upkeep:
 
     def _is_due(self) -> bool:
         is_new = self._replica.index > self._last_index
-        if not is_new or self._is_given_up or time.monotonic() < self._not_before_s:
+        if not is_new or self._is_given_up or _now_s() < self._not_before_s:
             return False
         return self._is_log_long() or self._is_state_drained() or self._is_room_needed()
 
@@ -194,7 +193,7 @@ class Upkeep:
         try:
             await work()
         except StorageFullError as error:
-            self._not_before_s = time.monotonic() + RETRY_S
+            self._not_before_s = _now_s() + RETRY_S
             _log.warning("no space for a snapshot; the next attempt is in %d s: %s", RETRY_S, error)
         except StorageError as error:
             self._fail(str(error))
@@ -205,7 +204,7 @@ class Upkeep:
             self._task = None
 
     async def _take(self) -> None:
-        replica, started_s = self._replica, time.monotonic()
+        replica, started_s = self._replica, _now_s()
         index, term = replica.index, self._journal.term_at(replica.index)
         value_bytes = self._value_bytes()
         config = encode_base(replica.members, replica.log_format)
@@ -224,7 +223,7 @@ class Upkeep:
         if is_whole:
             self._note(index, writer.size, value_bytes)
             _log.info("snapshot of entry %d: %d bytes in %.1f s", index, writer.size,
-                      time.monotonic() - started_s)  # fmt: skip
+                      _now_s() - started_s)  # fmt: skip
             await self._compact(index)
 
     async def _write(
@@ -276,6 +275,10 @@ class Upkeep:
             first, kept_bytes = first - 1, kept_bytes + size
         journal.drop_before(first)
         self._kept_bytes = kept_bytes
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _chunks(records: list[Record], encode_chunk: EncodeChunk) -> Iterator[bytes]:

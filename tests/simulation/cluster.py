@@ -1,0 +1,185 @@
+"""The machines of one simulation, and those who look after them: a supervisor and an operator.
+
+The operator is a program outside of the nodes. It changes members and moves the leadership through the same
+interface as ``raftq cluster`` does, and tries again when it was not told that it is done.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from raftq_cluster.backends.api import (
+    AddMember,
+    BackendError,
+    MemberChange,
+    RemoveMember,
+    ReplaceMember,
+    TransferLeadership,
+)
+from raftq_cluster.backends.raft.formation import Initial, Join
+from tests.simulation.checkers.raft_rules import Raft
+from tests.simulation.clock import ProcessClock
+from tests.simulation.coverage import Coverage
+from tests.simulation.judge import Judge
+from tests.simulation.network import Fabric
+from tests.simulation.node import SimNode
+from tests.simulation.probes import Probes
+from tests.simulation.process import ProcessLoop
+from tests.simulation.world import World
+
+NODES_MAX: Final = 24  # machines over the whole run
+ORDER_S: Final = 12.0  # the operator's patience with one node
+
+
+class Cluster:
+    """Nodes by name; ``leader`` and the like are as the simulation sees them, not any node."""
+
+    def __init__(self, world: World, count: int) -> None:
+        self.world = world
+        self.judge = Judge(world.note)
+        self.coverage = Coverage()
+        self.fabric = Fabric(world)
+        self.raft = Raft(self.judge.blame)
+        self.probes = Probes(self.raft)
+        self.raft.on_disk = lambda name, index, term: (
+            name in self.probes.written and self.probes.written[name].has_on_disk(index, term)
+        )
+        self.graveyard: list[Any] = []
+        self.nodes: dict[str, SimNode] = {}
+        self.size = count
+        self.operator = ProcessLoop(world, ProcessClock(world), "operator", self.judge.blame)
+        self.chance = world.random("operator")
+        self.orders = 0
+        self.is_closing = False  # nothing new is begun
+        self.clock_spread_ns = 0
+        names = [f"n{number + 1}" for number in range(count)]
+        addresses = {name: f"127.0.0.1:{7000 + place}" for place, name in enumerate(names)}
+        for name in names:
+            self.nodes[name] = SimNode(self, name, Initial(addresses))
+
+    def watch(self, node: SimNode) -> Callable[[Exception | None], None]:
+        return self.probes.watch_sync(node)
+
+    # --- who is what ----------------------------------------------------------------------------
+
+    def alive(self) -> list[SimNode]:
+        return [node for node in self.nodes.values() if node.is_alive]
+
+    @property
+    def leader(self) -> SimNode | None:
+        leading = [node for node in self.alive()
+                   if node.engine is not None and node.engine.core.role == "leader"]  # fmt: skip
+        return max(leading, key=lambda node: node.engine.core.term, default=None)
+
+    def member_ids(self) -> list[str]:
+        """The members in force at the leader, or at whoever knows the newest list."""
+        known = [node.engine for node in self.alive() if node.engine is not None]
+        leader = self.leader
+        if leader is not None:
+            return [member.id for member in leader.engine.members]
+        newest = max(known, key=lambda engine: engine.config_index, default=None)
+        return [member.id for member in newest.members] if newest else list(self.nodes)[: self.size]
+
+    def note_removed(self, node: SimNode, sentence: str) -> None:
+        """A node says that it was removed: then a committed list must be without it."""
+        leader = self.leader
+        if leader is not None and node.name in [m.id for m in leader.engine.members]:
+            self.judge.blame(f"{node.name} believes to be removed, and is a member: {sentence}")
+        node.is_removed = True
+
+    def note_clocks(self) -> None:
+        """Remember how far the wall clocks are apart."""
+        errors = [node.clock.error_ns() for node in self.nodes.values()]
+        self.clock_spread_ns = max(self.clock_spread_ns, max(errors) - min(errors))
+
+    # --- the operator ---------------------------------------------------------------------------
+
+    def new_node(self) -> SimNode | None:
+        """A new machine that waits to be added, None if there were too many already."""
+        if len(self.nodes) >= NODES_MAX:
+            return None
+        name = f"n{len(self.nodes) + 1}"
+        node = self.nodes[name] = SimNode(self, name, Join(()))
+        node.start()
+        return node
+
+    def order(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Have the operator do something."""
+
+        async def guarded() -> None:
+            await work()
+
+        self.operator.spawn(guarded)
+
+    async def change(self, change: MemberChange, tries: int = 3) -> bool:
+        """Ask nodes for a change, until one says that it is done."""
+        for _ in range(tries):
+            if self.is_closing and tries > 1:
+                return False
+            serving = [node for node in self.nodes.values() if node.is_serving and node.is_alive]
+            if serving and await self._ask(self.chance.choice(serving), change):
+                return True
+            await asyncio.sleep(0.5)
+        return False
+
+    async def _ask(self, node: SimNode, change: MemberChange) -> bool:
+        self.orders += 1
+        done = self.operator.create_future()
+        world = self.world
+        world.note(f"operator asks {node.name}: {change}")
+
+        def tell(result: str) -> None:
+            def settle() -> None:
+                if not done.done():
+                    done.set_result(result)
+
+            world.after_s(0.001, lambda: self.operator.deliver(settle))
+
+        async def run() -> None:
+            try:
+                await node.backend.change_members(change)
+            except BackendError as error:
+                tell(f"{error.code}: {error.detail}")
+            else:
+                tell("")
+
+        node.process.spawn(run)
+        try:
+            async with asyncio.timeout(ORDER_S):
+                answer = await done
+        except TimeoutError:
+            answer = "no answer"
+        world.note(f"operator is told by {node.name}: {answer or 'done'}")
+        return not answer
+
+    async def add(self) -> None:
+        node = self.new_node()
+        if node is not None:
+            await asyncio.sleep(0.2)
+            await self.change(AddMember(node.address, self.chance.random() < 0.8))
+
+    async def remove(self, name: str) -> None:
+        if len(self.member_ids()) > max(3, self.size - 1):
+            await self.change(RemoveMember(name))
+
+    async def replace(self, name: str) -> None:
+        node = self.new_node()
+        if node is not None:
+            await asyncio.sleep(0.2)
+            await self.change(ReplaceMember(name, node.address))
+
+    async def replace_by(self, name: str, node: SimNode) -> None:
+        """Go on with a replacement until the member is gone."""
+        if name in self.member_ids():
+            await self.change(ReplaceMember(name, node.address), tries=1)
+            await asyncio.sleep(0.3)
+
+    async def let_in(self, node: SimNode) -> None:
+        """Go on with an addition until the node has come in: its order may have been cut off."""
+        while not node.is_serving and not node.is_damaged and node.name in self.member_ids():
+            if node.is_alive:
+                await self.change(AddMember(node.address, True), tries=1)
+            await asyncio.sleep(0.5)
+
+    async def transfer(self, name: str = "") -> None:
+        await self.change(TransferLeadership(name), tries=1)

@@ -1,0 +1,33 @@
+"""Changes of the members in the middle of everything: what an operator does, at the worst of times."""
+
+from random import Random
+
+from tests.simulation.faults.scene import Scene
+
+
+def add(scene: Scene, chance: Random) -> None:
+    """A new node joins."""
+    cluster = scene.cluster
+    if len(cluster.member_ids()) >= cluster.size + 2:
+        return
+    scene.victim(chance)
+    cluster.order(cluster.add)
+
+
+def remove(scene: Scene, chance: Random) -> None:
+    """A member goes, perhaps the leader."""
+    node = scene.victim(chance)
+    scene.cluster.order(lambda: scene.cluster.remove(node.name))
+
+
+def replace(scene: Scene, chance: Random) -> None:
+    """A new node takes a member's place."""
+    node = scene.victim(chance)
+    scene.cluster.order(lambda: scene.cluster.replace(node.name))
+
+
+def transfer(scene: Scene, chance: Random) -> None:
+    """The leadership moves on purpose."""
+    scene.victim(chance)
+    name = chance.choice(("", chance.choice(scene.members()).name))
+    scene.cluster.order(lambda: scene.cluster.transfer(name))
