@@ -2,8 +2,10 @@
 
 import argparse
 import asyncio
+import json
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -17,8 +19,10 @@ from demo.queues import PARTIALS, QUARANTINE
 from demo.workers import WorkerDiedError
 from local_node import LocalCluster, NodeNotStartedError
 from raftq import AsyncClient, RaftqError
+from ready_line import without_settings
 
 TOP: Final = 20
+NODES: Final = 3
 # The declared encoding does not have this byte: Python itself could not read the file.
 POISON: Final = b"# coding: ascii\nname = '\xff'\n"
 
@@ -66,7 +70,7 @@ def demonstrate(cluster: LocalCluster, folder: Path) -> bool:
     )
     report(finished)
     is_right = verify(finished, good, poisoned)
-    return agree(cluster) and is_right
+    return all([is_right, agree(cluster), compare_digests(url)])
 
 
 async def lose_leader(cluster: LocalCluster, url: str) -> None:
@@ -92,6 +96,25 @@ def agree(cluster: LocalCluster) -> bool:
     what = f"all three nodes have the same {len(seen[0])} tasks, version by version"
     say(f"  {'yes' if holds else 'NO '}  {what}")
     return holds
+
+
+def compare_digests(url: str) -> bool:
+    """Have the nodes digest all they hold as of one log entry, by the command that operators use."""
+    command = [sys.executable, "-m", "raftq.cli", "--url", url, "cluster", "verify", "-o", "json"]
+    ran = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=without_settings()
+    )
+    found = json.loads(ran.stdout or '{"members": []}')
+    digests = {member["digest"] for member in found["members"]}
+    holds = ran.returncode == 0 and len(digests) == 1 and len(found["members"]) == NODES
+    what = f"all three nodes have the state {' or '.join(sorted(digests))} at entry {found.get('entry')}"
+    say(f"  {'yes' if holds else 'NO '}  {what} (raftq cluster verify){said(ran.stderr, holds)}")
+    return holds
+
+
+def said(text: str, holds: bool) -> str:
+    """What a command that failed has said."""
+    return "" if holds else f": {text.strip()}"
 
 
 async def everything(address: str) -> list[tuple[str, int, str]]:

@@ -90,6 +90,10 @@ def _queue_state(queue: Any, _now_ms: int) -> str:
     return "paused" if queue.paused else "open"
 
 
+def _verified(member: Any, _now_ms: int) -> str:
+    return str(member.verified) if member.verified else ""
+
+
 def _contact(member: Any, _now_ms: int) -> str:
     return "-" if member.last_contact_ms < 0 else f"{member.last_contact_ms} ms"
 
@@ -159,6 +163,7 @@ MEMBERS: Final = Kind(
         Column("peer", "PEER", _field("peer"), wide=True),
         _number("applied", "APPLIED"),
         _number("lag", "BEHIND"),
+        Column("verified", "VERIFIED", _verified, right=True, only_if_any=True),
         Column("last_contact_ms", "LAST CONTACT", _contact, right=True),
         Column("clock", "CLOCK", _clock, right=True),
         Column("version", "VERSION", _field("version")),

@@ -18,7 +18,7 @@ _QUEUE_FIELDS: Final = (
 )  # fmt: skip
 _MEMBER_FIELDS: Final = (
     "id", "role", "peer", "http", "text", "applied", "lag", "last_contact_ms", "version",
-    "clock", "clock_offset_ms",
+    "clock", "clock_offset_ms", "verified",
 )  # fmt: skip
 _SETTINGS_FIELDS: Final = ("pattern", "order", "paused", "lease_ms")
 _CLUSTER_FIELDS: Final = (

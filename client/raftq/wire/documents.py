@@ -443,6 +443,8 @@ class Member(Reply):
 
     A node whose ``clock`` is ``off`` does not lead; ``split`` says that no majority of the voters agrees on
     the time. ``clock_offset_ms`` is from the median of their clocks, null while it is not known.
+    ``verified``: up to this log entry its state was seen to be the answering node's (of that node itself: another
+    one's); 0: not known.
     """
 
     id: str
@@ -456,6 +458,7 @@ class Member(Reply):
     version: str
     clock: Literal["ok", "off", "split", "unknown"] = "unknown"
     clock_offset_ms: int | None = None
+    verified: int = 0
 
 
 class ClusterReply(Reply):

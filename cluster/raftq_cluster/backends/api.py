@@ -52,6 +52,9 @@ class MemberStatus(NamedTuple):
     version: str
     clock: str = "unknown"  # ok; off: it does not lead; split: no majority agrees on the time
     clock_offset_ms: int | None = None  # from the median of the voters' clocks
+    verified: int = (
+        0  # up to this entry its state is ours (of this node: another member's); 0: not known
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class Status:
     ready: bool  # can serve: a leader is known and this node has caught up with it
     members: tuple[MemberStatus, ...]
     log_format: int = 1  # in which entries and snapshots are written
+    comparisons: int = 0  # of this node's state with another member's, since it started
 
 
 # What a verification says of a member.

@@ -6,10 +6,10 @@ Source: OpenMetrics 1.0 (base units, ``_total``, ``_seconds``).
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
@@ -26,6 +26,8 @@ _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2
 
 # Below 1 ms nobody notices; above 100 ms the loop was stalled.
 _DELAYS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
+
+_Family: TypeAlias = CounterMetricFamily | GaugeMetricFamily | InfoMetricFamily
 
 
 class Reading(NamedTuple):
@@ -98,7 +100,7 @@ class _State(Collector):
         self._version = version
         self.reading: Reading | None = None
 
-    def collect(self) -> Iterator[GaugeMetricFamily | InfoMetricFamily]:
+    def collect(self) -> Iterator[_Family]:
         """Give the families; none outside a scrape."""
         if self.reading is None:
             return
@@ -106,7 +108,7 @@ class _State(Collector):
         yield from _queues(self.reading)
 
 
-def _node(reading: Reading, version: str) -> Iterator[GaugeMetricFamily | InfoMetricFamily]:
+def _node(reading: Reading, version: str) -> Iterator[_Family]:
     load, status = reading.load, reading.status
     build = {
         "version": version,
@@ -130,7 +132,17 @@ def _node(reading: Reading, version: str) -> Iterator[GaugeMetricFamily | InfoMe
     )
     for name, documentation, value in gauges:
         yield GaugeMetricFamily(name, documentation, value)
+    yield CounterMetricFamily(
+        "raftq_state_comparisons",
+        "Comparisons of this node's state with another member's.",
+        status.comparisons,
+    )
     if me is not None:
+        yield GaugeMetricFamily(
+            "raftq_verified_index",
+            "Log index up to which this node's state was last seen to be another member's.",
+            me.verified,
+        )
         yield from _clock(me)
 
 

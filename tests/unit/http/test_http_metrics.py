@@ -1,6 +1,8 @@
 """A scrape stays bounded, whatever callers do."""
 
-from raftq_cluster.backends.api import Load, Status
+from dataclasses import replace
+
+from raftq_cluster.backends.api import Load, MemberStatus, Status
 from raftq_cluster.core.outcomes import QueueStats
 from raftq_cluster.observability.metrics import OTHER_QUEUES, QUEUES_SHOWN_MAX, Metrics, Reading
 
@@ -33,6 +35,15 @@ def test_no_series_stands_for_others_where_there_are_none() -> None:
 def test_a_queue_may_have_any_name() -> None:
     lines = exposition(queue('a"b\\c', 1))
     assert 'raftq_queue_tasks{queue="a\\"b\\\\c",state="ready"} 1.0' in lines
+
+
+def test_comparisons_with_other_nodes_are_counted() -> None:
+    me = MemberStatus("n1", "leader", "", "", "", 7, 0, 0, "1", verified=5)
+    status = replace(STATUS, members=(me,), comparisons=3)
+    reading = Reading(Load(0, 0, 0, 0), status, [], waiting=0, connections=0, now_ms=0)
+    lines = Metrics("1").render(reading, "")[0].decode().splitlines()
+    assert "raftq_verified_index 5.0" in lines
+    assert "raftq_state_comparisons_total 3.0" in lines
 
 
 def test_the_age_of_a_task_that_has_just_arrived_is_not_negative() -> None:

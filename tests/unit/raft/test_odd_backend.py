@@ -66,5 +66,9 @@ async def test_nodes_that_take_a_snapshot_of_another_go_on_with_its_chain():
     await cluster.do("n1", put("last"))
     await cluster.until(lambda: cluster.running("n3").watch.verified_index > 0)
     assert cluster.running("n3").replica._chains_from > 0
+    status = cluster.backends["n3"].status()
+    seen = {member.id: member.verified for member in status.members}
+    assert seen["n3"] == max(seen["n1"], seen["n2"]) > 0
+    assert status.comparisons > 0
     assert not any(cluster.fatal.values())
     await cluster.close()

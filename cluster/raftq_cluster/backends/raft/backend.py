@@ -214,7 +214,8 @@ class RaftBackend:
         engine, index = running.engine, running.replica.index
         consensus = engine.consensus
         cluster_id, node_id = running.identity.cluster_id, running.identity.node_id
-        leader = consensus.leader
+        leader, watch = consensus.leader, running.watch
+        members = running.facts.members()
         return Status(
             cluster_id,
             node_id,
@@ -224,8 +225,9 @@ class RaftBackend:
             leader,
             index,
             engine.is_serving,
-            running.facts.members(),
+            tuple([item._replace(verified=watch.verified_of(item.id)) for item in members]),
             engine.log_format,
+            watch.comparisons,
         )
 
     async def change_members(self, change: MemberChange) -> None:

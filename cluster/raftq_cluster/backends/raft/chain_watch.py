@@ -62,6 +62,10 @@ class ChainWatch:
         """The last index at which a member's chain was seen to be this node's."""
         return max(self.verified.values(), default=0)
 
+    def verified_of(self, node: str) -> int:
+        """Up to which entry a member's chain is this node's; of this node itself, another member's is."""
+        return self.verified_index if node == self._me else self.verified.get(node, 0)
+
     def applied(self) -> None:
         """Entries were applied: compare what waited for them, and tell, if it is time."""
         if self._ahead or self._asked:

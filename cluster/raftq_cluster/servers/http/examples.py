@@ -71,6 +71,7 @@ _CLUSTER: Final[Json] = {
             "version": "0.1.0",
             "clock": "ok",
             "clock_offset_ms": 0,
+            "verified": 41,
         }
     ],
 }
