@@ -83,6 +83,7 @@ class Kind(NamedTuple):
 
     open: Opened
     is_durable: bool  # what it acknowledged survives the process
+    has_docs: bool = True
 
 
 class MemoryNode:
@@ -175,6 +176,8 @@ async def raft() -> AsyncIterator[Subject]:
 KINDS: Final = {
     "memory": Kind(memory, is_durable=False),
     "raft": Kind(raft, is_durable=True),
-    "postgres": Kind(postgres, is_durable=True),
+    "postgres": Kind(postgres, is_durable=True, has_docs=False),
 }
+WITH_DOCS: Final = [name for name, kind in KINDS.items() if kind.has_docs]
+WITHOUT_DOCS: Final = [name for name, kind in KINDS.items() if not kind.has_docs]
 DURABLE: Final = [name for name, kind in KINDS.items() if kind.is_durable]

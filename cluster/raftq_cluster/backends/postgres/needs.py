@@ -35,7 +35,7 @@ def needs_of(operations: Sequence[Operation]) -> Needs:
         take = _TAKERS.get(kind)
         if take is not None:
             take(needs, operation)
-            if kind < op.TICK and operation[1]:
+            if (kind < op.TICK or kind == op.TRANSACT) and operation[1]:
                 needs.keys[operation[1]] = None
     return needs
 
@@ -50,7 +50,7 @@ def _claim(needs: Needs, operation: Any) -> None:
 
 
 def _modify(needs: Needs, operation: Any) -> None:
-    _, _, _, _, inserts, changes, deletes, depends = operation
+    _, _, _, _, inserts, changes, deletes, depends = operation[:8]  # a transaction's too
     ids = needs.ids
     for insert in inserts:
         ids[insert[1]] = None
@@ -84,13 +84,14 @@ def _forget(needs: Needs, operation: Any) -> None:
 
 def _guard(needs: Needs, operation: Any) -> None:
     inner = operation[4]
-    (_modify if inner[0] == op.MODIFY else _renew)(needs, inner)
+    (_renew if inner[0] == op.RENEW else _modify)(needs, inner)
 
 
 _TAKERS: Final[dict[int, Callable[[Needs, Any], None]]] = {
     op.GUARD: _guard,
     op.CLAIM: _claim,
     op.MODIFY: _modify,
+    op.TRANSACT: _modify,
     op.RENEW: _renew,
     op.SETTLE: _settle,
     op.CONFIGURE: _configure,

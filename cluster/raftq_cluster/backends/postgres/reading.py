@@ -64,6 +64,8 @@ class Reader:
             queries.Tasks: self._tasks,
             queries.AllSettings: self._settings,
             queries.Digest: self._digest,
+            queries.Docs: self._nothing,  # none can come to be: see submissions
+            queries.Namespaces: self._nothing,
         }
 
     async def answer(self, connection: asyncpg.Connection, query: Query) -> tuple[int, Any]:
@@ -109,6 +111,9 @@ class Reader:
                 )
             )
         return found
+
+    async def _nothing(self, _connection: asyncpg.Connection, _query: Query) -> list[Any]:
+        return []
 
     async def _tasks(self, connection: asyncpg.Connection, query: queries.Tasks) -> Any:
         columns = _columns(with_values=not query.omit_values)

@@ -18,6 +18,7 @@ from raftq_cluster.core.outcomes import Outcome, Refused
 BATCH_OPERATIONS_MAX: Final = 1_000  # some 20 ms of a transaction
 BATCH_PARTS_MAX: Final = 10_000
 BATCH_BYTES_MAX: Final = 8 * 2**20
+_MODIFICATIONS: Final = (op.MODIFY, op.TRANSACT)
 _TOO_MANY_INSERTS: Final = Refused(
     "too_large",
     f"the limit inserts_max is {INSERTS_MAX}",
@@ -157,7 +158,7 @@ class _Room:
 def refusal_of(operation: Any) -> Refused | None:
     """Refuse what no transaction could do."""
     inner = operation[4] if operation[0] == op.GUARD else operation
-    is_too_large = inner[0] == op.MODIFY and len(inner[4]) > INSERTS_MAX
+    is_too_large = inner[0] in _MODIFICATIONS and len(inner[4]) > INSERTS_MAX
     return _TOO_MANY_INSERTS if is_too_large else None
 
 
@@ -167,9 +168,9 @@ def _size_of(operation: Any) -> tuple[int, int]:
     if kind == op.CLAIM:
         return operation[6], 0
     inner = operation[4] if kind == op.GUARD else operation
-    if inner[0] != op.MODIFY:
+    if inner[0] not in _MODIFICATIONS:
         return 1, 0
-    _, _, _, _, inserts, changes, deletes, depends = inner
+    _, _, _, _, inserts, changes, deletes, depends = inner[:8]
     size = sum([len(insert[4]) for insert in inserts])
     size += sum([len(change[5] or b"") for change in changes])
     return len(inserts) + len(changes) + len(deletes) + len(depends), size

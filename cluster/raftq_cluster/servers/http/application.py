@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 
 from aiohttp import web
 
+from raftq_cluster.servers.http import entroq_routes as entroq
 from raftq_cluster.servers.http import taskq
 from raftq_cluster.servers.http.admission import entrance_of, is_admitted
 from raftq_cluster.servers.http.connection import Connection
@@ -53,7 +54,7 @@ def make_application(context: Context) -> web.Application:
             _bind(application, context, method, path, handler)
     for path, allowed in methods.items():
         _bind(application, context, "*", path, _other_methods(context, [*allowed, "OPTIONS"]))
-    for method, path, handler in taskq.handlers(context):
+    for method, path, handler in (*taskq.handlers(context), *entroq.handlers(context)):
         _bind(application, context, method, path, handler)
     _bind(application, context, "*", _REST.replace("}", ":(?s:.*)}"), _no_such_address)
     return application

@@ -1,0 +1,321 @@
+"""EntroQ's operations over an entrance of the service: one function each, messages in, JSON out.
+
+EntroQ's clients do not repeat a modification whose outcome they do not know, and their workers end on an
+error that they do not expect. So the node does it for them while the cluster has no leader: it
+repeats under one idempotency key, for ``PATIENCE_S``.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from raftq_cluster.core import operations as op
+from raftq_cluster.core import queries
+from raftq_cluster.core.outcomes import (
+    Claimed,
+    DocsClaimed,
+    FailedDoc,
+    Outcome,
+    TaskRow,
+    Transacted,
+    Unfinished,
+)
+from raftq_cluster.servers.http.entroq import messages
+from raftq_cluster.servers.http.entroq.building import (
+    Building,
+    claim_docs_of,
+    claim_of,
+    claimant_of,
+)
+from raftq_cluster.servers.http.entroq.errors import details_of
+from raftq_cluster.servers.http.entroq.messages import Message, Table
+from raftq_cluster.servers.http.entroq.rendering import (
+    Json,
+    docs_json,
+    namespace_json,
+    queue_json,
+    set_json,
+    task_json,
+    tasks_json,
+)
+from raftq_cluster.service.entrance import Entrance
+from raftq_cluster.service.names import check_namespace
+from raftq_cluster.service.refusals import Refusal
+from raftq_cluster.service.rendering import checked
+from raftq_cluster.service.verbs import check_listing
+
+PATIENCE_S: Final = 20.0  # outlives an election by far
+PAUSE_S: Final = 0.1  # between tries
+WAIT_MS: Final = 86_400_000  # of one wait for a task; the next begins where it ends
+LISTED_MAX: Final = 100_000  # of what a request without a limit lists
+SPENT_KEYS_AT_ONCE: Final = 64
+
+
+class DependencyRefused(Exception):  # noqa: N818 - a refusal is an answer
+    """A refusal with its details."""
+
+    def __init__(self, refusal: Refusal, details: list[Json]) -> None:
+        super().__init__(refusal.detail)
+        self.refusal = refusal
+        self.details = details
+
+
+class Caller:
+    """Does operations with patience. One for all requests of a node.
+
+    Args:
+        keys: gives a new idempotency key at each call.
+    """
+
+    def __init__(self, keys: Callable[[], str]) -> None:
+        self._keys = keys
+        self._spent: list[str] = []
+
+    def key(self) -> str:
+        """Make an idempotency key."""
+        return f"entroq.{self._keys()}"
+
+    async def run(self, entrance: Entrance, operation: Any) -> tuple[int, Outcome]:
+        """Do an operation that carries a key, until its outcome is known or patience ends."""
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + PATIENCE_S
+        operations = [*self._forgetting(), operation]
+        while True:
+            index, outcomes = await entrance.run(operations)
+            if not isinstance(outcomes[-1], Unfinished) or loop.time() > give_up_at:
+                self.spend(operation.key)
+                return index, outcomes[-1]
+            operations = [operation]
+            await asyncio.sleep(PAUSE_S)
+
+    async def read(self, entrance: Entrance, query: queries.Query) -> Any:
+        """Ask, until there is an answer or patience ends."""
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + PATIENCE_S
+        while True:
+            try:
+                return (await entrance.read(query)).value
+            except Refusal as refusal:
+                if refusal.code != "unavailable" or loop.time() > give_up_at:
+                    raise
+            await asyncio.sleep(PAUSE_S)
+
+    def spend(self, key: str) -> None:
+        """Note a key whose answer has arrived: the log may forget it."""
+        self._spent.append(key)
+
+    def _forgetting(self) -> list[op.Operation]:
+        if len(self._spent) < SPENT_KEYS_AT_ONCE:
+            return []
+        spent, self._spent = self._spent, []
+        return [op.Forget(op.FORGET, tuple(spent))]
+
+
+class Call(NamedTuple):
+    """One request."""
+
+    caller: Caller
+    entrance: Entrance
+    protocol: int
+
+
+async def time(call: Call, _: Message) -> Json:
+    """Tell the time of the log."""
+    return {"timeMs": str(await call.caller.read(call.entrance, queries.Time()))}
+
+
+async def try_claim(call: Call, message: Message) -> Json:
+    """Claim a task if there is one."""
+    claim = claim_of(message, call.caller.key())
+    index, outcome = await call.caller.run(call.entrance, claim)
+    rows = checked(outcome, index, Claimed).tasks
+    return {"task": task_json(rows[0]) if rows else None}
+
+
+async def claim(call: Call, message: Message) -> Json:
+    """Claim a task, and wait for one as long as the caller stays.
+
+    A node that stops answers nothing found, and refuses the next wait.
+    """
+    operation = claim_of(message, call.caller.key())
+    while True:
+        index, outcome = await call.entrance.wait_claim(operation, WAIT_MS)
+        rows = checked(outcome, index, Claimed).tasks
+        if rows:
+            call.caller.spend(operation.key)
+            return {"task": task_json(rows[0])}
+
+
+async def modify(call: Call, message: Message) -> Json:
+    """Do one atomic set over tasks and docs."""
+    entrance = call.entrance
+    operation = Building(entrance, call.protocol).modify(message, call.caller.key())
+    index, outcome = await call.caller.run(entrance, operation)
+    done = _done(outcome, index, Transacted, operation)
+    claimant = claimant_of(message["claimant_id"])
+    parts = operation.docs
+    changed = zip(done.docs_changed, parts.changes, strict=True)
+    return {
+        "inserted": [
+            task_json(row._replace(value=part.value), claimant=claimant)
+            for row, part in zip(done.inserted, operation.inserts, strict=True)
+        ],
+        "changed": tasks_json(await _with_values(call, done.changed, operation.changes)),
+        "insertedDocs": docs_json(
+            row._replace(value=part.value)
+            for row, part in zip(done.docs_inserted, parts.inserts, strict=True)
+        ),
+        "changedDocs": docs_json(row._replace(value=part.value) for row, part in changed)
+        + [set_json(row) for row in done.sets],
+    }
+
+
+async def _with_values(
+    call: Call, rows: Sequence[TaskRow], changes: Sequence[op.Change]
+) -> list[TaskRow]:
+    """Give changed tasks their values, which a repeated answer has not: a worker goes on with them."""
+    filled = [
+        row if part.value is None else row._replace(value=part.value)
+        for row, part in zip(rows, changes, strict=True)
+    ]
+    bare = tuple(
+        row.id
+        for row, part in zip(rows, changes, strict=True)
+        if part.value is None and not row.value
+    )
+    if not bare:
+        return filled
+    query = queries.Tasks("", "", bare, len(bare), omit_values=False)
+    now = {row.id: row for row in await call.caller.read(call.entrance, query)}
+    return [
+        row._replace(value=now[row.id].value, kind=now[row.id].kind)
+        if row.id in now and now[row.id].version == row.version
+        else row
+        for row in filled
+    ]
+
+
+async def tasks(call: Call, message: Message) -> Json:
+    """List tasks of a queue, or of ids."""
+    return {"tasks": tasks_json(await listed_tasks(call, message))}
+
+
+async def listed_tasks(call: Call, message: Message) -> list[Any]:
+    """Give the rows of a listing. A claimant sees what it holds and what nobody holds now."""
+    queue, ids, claimant = message["queue"], tuple(message["task_id"]), message["claimant_id"]
+    if not queue and not ids:
+        return []
+    limit = message["limit"] if message["limit"] > 0 else LISTED_MAX
+    asked = LISTED_MAX if claimant else limit
+    query = queries.Tasks(queue, "", ids, asked, message["omit_values"])
+    rows = await call.caller.read(call.entrance, query)
+    if claimant:
+        now_ms = await call.caller.read(call.entrance, queries.Time())
+        rows = [row for row in rows if row.claimant in ("", claimant) or row.at <= now_ms][:limit]
+    check_listing(rows, call.entrance.limits)
+    found: list[Any] = rows
+    return found
+
+
+async def queue_stats(call: Call, message: Message) -> Json:
+    """Count what is in queues; ``/queues`` has the same fields, more than it has there."""
+    query = queries.Queues(*_matching(message))
+    stats = await call.caller.read(call.entrance, query)
+    return {"queues": [queue_json(row) for row in stats]}
+
+
+async def docs(call: Call, message: Message) -> Json:
+    """List docs of a namespace."""
+    query = message["query"]
+    if query is None or not query["namespace"]:
+        raise Refusal("invalid", "docs: docs query must name a namespace", field="query.namespace")
+    check_namespace(query["namespace"])
+    limit = query["limit"] if query["limit"] > 0 else LISTED_MAX
+    ids = tuple(query["ids"])
+    asked = queries.Docs(
+        query["namespace"], ids, query["key_exact"] or None, query["key_start"], query["key_end"],
+        len(ids) or limit, query["omit_values"],
+    )  # fmt: skip
+    rows = await call.caller.read(call.entrance, asked)
+    check_listing(rows, call.entrance.limits)
+    return {"docs": docs_json(rows)}
+
+
+async def claim_docs(call: Call, message: Message) -> Json:
+    """Hold sets of docs, all or none."""
+    query = message["claim_query"]
+    if query is None:
+        raise Refusal("invalid", "there is no claimQuery", field="claimQuery")
+    operation = claim_docs_of(query, call.protocol, call.caller.key())
+    index, outcome = await call.caller.run(call.entrance, operation)
+    try:
+        claimed = _done(outcome, index, DocsClaimed, operation)
+    except DependencyRefused as refused:
+        refused.details += await _members(call, refused.refusal)
+        raise
+    reply: Json = {"docs": docs_json(claimed.docs)}
+    if call.protocol > 1:
+        reply["sets"] = [set_json(row) for row in claimed.sets]
+    return reply
+
+
+async def namespace_stats(call: Call, message: Message) -> Json:
+    """Count docs in namespaces."""
+    query = queries.Namespaces(*_matching(message))
+    stats = await call.caller.read(call.entrance, query)
+    return {"namespaces": [namespace_json(row) for row in stats]}
+
+
+def _matching(message: Message) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+    limit = message["limit"] if message["limit"] > 0 else LISTED_MAX
+    return tuple(message["match_prefix"]), tuple(message["match_exact"]), limit
+
+
+def _done(outcome: Outcome, index: int, type_: Any, operation: Any) -> Any:
+    try:
+        return checked(outcome, index, type_)
+    except Refusal as refusal:
+        details = details_of(refusal, operation)
+        if details:
+            raise DependencyRefused(refusal, details) from None
+        raise
+
+
+async def _members(call: Call, refusal: Refusal) -> list[Json]:
+    """Name the docs of held sets too: clients of protocol 1 know no others."""
+    details = []
+    for part in refusal.failed:
+        if isinstance(part, FailedDoc):
+            asked = queries.Docs(part.namespace, (), part.key, "", "", LISTED_MAX, True)
+            details += [
+                {
+                    "type": "CLAIM",
+                    "docId": {"namespace": row.namespace, "id": row.id, "version": row.version},
+                }
+                for row in (await call.entrance.read(asked)).value
+            ]
+    return details
+
+
+Do: TypeAlias = Callable[[Call, Message], Awaitable[Json]]
+
+
+class Method(NamedTuple):
+    """One method of the service ``api.EntroQ``."""
+
+    table: Table
+    do: Do
+
+
+METHODS: Final[dict[str, Method]] = {
+    "TryClaim": Method(messages.CLAIM, try_claim),
+    "Claim": Method(messages.CLAIM, claim),
+    "Modify": Method(messages.MODIFY, modify),
+    "Tasks": Method(messages.TASKS, tasks),
+    "Queues": Method(messages.QUEUES, queue_stats),
+    "QueueStats": Method(messages.QUEUES, queue_stats),
+    "Time": Method(messages.TIME, time),
+    "Docs": Method(messages.DOCS, docs),
+    "ClaimDocs": Method(messages.CLAIM_DOCS, claim_docs),
+    "NamespaceStats": Method(messages.QUEUES, namespace_stats),
+}
