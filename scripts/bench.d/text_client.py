@@ -4,12 +4,15 @@ usage: text_client.py HOST:PORT [HOST:PORT ...] [--connections C] [--in-flight N
 
 N cycles are under way at any time, spread over C connections, and these over the addresses; each cycle
 waits for one reply after another. The client costs about as little as Python can: no library, no
-object per request, one write per piece of replies.
+object per request, one write per piece of replies. RAFTQ_TOKEN is what it says who it is with, RAFTQ_CA the
+authority of nodes that speak TLS.
 """
 
 import argparse
 import asyncio
 import json
+import os
+import ssl
 import statistics
 import time
 from typing import cast
@@ -20,6 +23,9 @@ QUEUE = b"/bench/text"
 VALUE = b"x" * 64
 WARM_UP_S = 1.0
 CONNECTIONS = 4
+TOKEN = os.environ.get("RAFTQ_TOKEN", "")
+AUTH = b"9999999 auth %b\n" % TOKEN.encode() if TOKEN else b""
+CA = os.environ.get("RAFTQ_CA", "")
 
 
 class Connection(asyncio.Protocol):
@@ -44,7 +50,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._asked_s = self._now_s()
-        self._transport.write(b"".join(self._enq.values()))
+        self._transport.write(AUTH + b"".join(self._enq.values()))
 
     def data_received(self, data: bytes) -> None:
         lines = (self._rest + data).split(b"\n")
@@ -64,7 +70,7 @@ class Connection(asyncio.Protocol):
                     requests.append(self._enq[rid])
                 else:
                     self._open_slots -= 1
-            else:
+            elif word != b"authed":
                 self._fail(ConnectionError(f"the node answered {line[:200]!r}"))
             if rid == b"0":
                 self.took_s.append(now_s - self._asked_s)
@@ -89,14 +95,16 @@ async def drive(
     """Keep cycles going for a time; give the connections, which have counted them."""
     loop = asyncio.get_running_loop()
     end_s = loop.time() + seconds
+    tls = ssl.create_default_context(cafile=CA) if CA else None
     made: list[Connection] = []
     for number in range(connections):
         host, _, port = addresses[number % len(addresses)].rpartition(":")
         slots = in_flight // connections + (number < in_flight % connections)
         _, connection = await loop.create_connection(
-            lambda slots=slots: Connection(slots, end_s),  # type: ignore[misc]
+            lambda slots=slots: Connection(slots, end_s),
             host,
             int(port),
+            ssl=tls,
         )
         made.append(connection)
     await asyncio.gather(*(connection.done for connection in made))

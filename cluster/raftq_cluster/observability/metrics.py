@@ -39,6 +39,7 @@ class Reading(NamedTuple):
     waiting: int  # claims
     connections: int
     now_ms: int
+    refused: int = 0  # secrets that nobody has, and requests without one
 
 
 class Metrics:
@@ -105,6 +106,7 @@ class _State(Collector):
         if self.reading is None:
             return
         yield from _node(self.reading, self._version)
+        yield _refused(self.reading)
         yield from _queues(self.reading)
 
 
@@ -157,6 +159,12 @@ def _clock(me: MemberStatus) -> Iterator[GaugeMetricFamily]:
             "This node's clock minus the median of the voters'.",
             me.clock_offset_ms / 1_000,
         )
+
+
+def _refused(reading: Reading) -> CounterMetricFamily:
+    """Tell how often somebody could not say who it is."""
+    about = "Requests without a token, and with one that is not known."
+    return CounterMetricFamily("raftq_unauthenticated", about, reading.refused)
 
 
 def _queues(reading: Reading) -> Iterator[GaugeMetricFamily]:

@@ -226,6 +226,8 @@ def _check_modify(principal: Principal, modify: Any) -> Operation | Refused:
     for insert in modify[4]:
         if not allows(grants, rights.INSERT, insert[0]):
             return forbidden(rights.INSERT, insert[0])
+    if not (modify[5] or modify[6] or modify[7]):
+        return _marked(principal, modify)  # it only inserts: nearly always
     needed = (
         (modify[5], rights.CHANGE | rights.DELETE | rights.INSERT),  # a change may be a move
         (modify[6], rights.DELETE),

@@ -14,6 +14,7 @@ from tests.support import http_node, text_node
 from tests.support.tokens import Tokens, all_but, secret_of
 
 from raftq.wire.tokens import RIGHTS
+from raftq_cluster.servers.http import connection
 from raftq_cluster.servers.http.routes import VERB_ROUTES
 from raftq_cluster.service.verbs import VERBS
 
@@ -66,10 +67,15 @@ CASES = {
     "promote_member": Case("promote_member", {"id": "n9"}, (("admin", "*"),)),
     "replace_member": Case("replace_member", {"id": "n9", "by": "n8:1"}, (("admin", "*"),)),
     "transfer": Case("transfer", {}, (("admin", "*"),)),
+    "verify": Case("verify", {}, (("admin", "*"),)),
+    "docs": Case("docs", {"namespace": "/n"}, (("read", "/n"),)),
+    "claim_docs": Case(
+        "claim_docs", {"sets": [{"namespace": "/n", "key": "k"}]}, (("claim", "/n"),)
+    ),
 }
 # Whoever has a token may ask these; listings show what may be read, and nothing else.
 FREE = {
-    "forget": {"keys": ["k"]}, "queues": {}, "task": {"id": "in-a"}, "settings": {}, "time": {},
+    "forget": {"keys": ["k"]}, "queues": {}, "namespaces": {}, "task": {"id": "in-a"}, "settings": {}, "time": {},
     "cluster": {},
 }  # fmt: skip
 
@@ -183,6 +189,7 @@ async def test_what_every_token_may_ask_shows_nothing_of_queues_it_may_not_read(
         status, document = await ask(name, FREE[name])
         assert status == (404 if name == "task" else 200)
         assert not document.get("queues")
+        assert not document.get("namespaces")
         assert not document.get("settings")
 
 
@@ -314,7 +321,10 @@ async def test_metrics_are_for_who_may_see_the_whole_node(
 ) -> None:
     tokens = Tokens(tmp_path, caller=[right])
     async with http_node.serving(tokens=tokens.store) as node, node.peer() as peer:
-        assert (await peer.ask("GET", "/metrics", BEARER)).status == status
+        assert (await peer.ask("GET", "/v1/time")).status == 401
+        answer = await peer.ask("GET", "/metrics", BEARER)
+        assert answer.status == status
+        assert (b"raftq_unauthenticated_total 1.0" in answer.body) == (status == 200)
 
 
 async def test_where_nobody_is_asked_every_token_is_as_good_as_none() -> None:
@@ -375,6 +385,21 @@ async def test_a_body_is_asked_for_only_from_those_who_are_let_in(tmp_path: Path
     async with http_node.serving(tokens=tokens.store) as node, node.peer() as peer:
         await peer.send(head + b"Content-Type: application/json\r\n\r\n")
         assert (await peer.answer(with_body=False)).status == 401
+
+
+async def test_of_too_many_connections_without_a_token_the_oldest_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "STRANGERS_MAX", 1)
+    tokens = Tokens(tmp_path, caller=["all:*"])
+    async with http_node.serving(tokens=tokens.store) as node, node.peer() as known:
+        assert (await known.ask("GET", "/v1/time", BEARER)).status == 200
+        async with node.peer() as first:
+            assert (await first.ask("GET", "/livez")).status == 200
+            async with node.peer() as second:
+                assert (await second.ask("GET", "/livez")).status == 200
+                assert await first.end() == b""
+                assert (await known.ask("GET", "/v1/time", BEARER)).status == 200
 
 
 async def test_rights_are_those_of_the_wire() -> None:

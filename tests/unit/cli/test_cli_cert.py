@@ -195,3 +195,17 @@ def test_the_group_alone_shows_what_there_is():
     ran = invoke(RecordingClient(), "cert")
     assert ran.code == 0
     assert "dev" in ran.out
+
+
+def test_peers_go_on_with_what_they_have_while_files_do_not_fit(tmp_path, caplog):
+    make(tmp_path, "n1", "n2")
+    contexts = Contexts(PeerTls(tmp_path / "n1.pem", tmp_path / "n1.key", tmp_path / "ca.pem"))
+    key = (tmp_path / "n1.key").read_bytes()
+    (tmp_path / "n1.key").write_bytes((tmp_path / "n2.key").read_bytes())
+    contexts.refresh()
+    assert "cannot be used" in caplog.text
+    _, of_server = shake_hands(contexts.server, contexts.client)
+    assert node_of(of_server) == "n1"
+    (tmp_path / "n1.key").write_bytes(key)
+    contexts.refresh(always=True)
+    shake_hands(contexts.server, contexts.client)

@@ -464,3 +464,25 @@ async def test_requests_on_their_way_have_a_limit_over_all_connections() -> None
         assert transport.said == b""
         transport.lose()
         assert here.guard.receive(100)
+
+
+@pytest.mark.asyncio
+async def test_over_tls_who_sends_no_more_is_answered_what_is_ready_and_closed() -> None:
+    async with room() as here:
+        connection, transport = here.connect()
+        transport.knows_half_ends = False
+        connection.data_received(b"1 enq q 1 x\n")
+        transport.end()
+        assert transport.said == b"1 enqed q 1\n"
+        assert transport.is_closing()
+
+
+@pytest.mark.asyncio
+async def test_over_tls_last_words_are_followed_by_the_end() -> None:
+    async with room() as here:
+        connection, transport = here.connect()
+        transport.knows_half_ends = False
+        connection.data_received(b"nonsense\n")
+        assert transport.said.startswith(b"- error ")
+        assert transport.is_closing()
+        assert not transport.has_ended

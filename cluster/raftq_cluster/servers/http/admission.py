@@ -28,7 +28,9 @@ def entrance_of(context: Context, request: web.Request) -> Entrance:
     scheme, _, secret = request.headers.get(HEADER, "").strip().partition(" ")
     if scheme and scheme.lower() != SCHEME.lower():
         raise Refusal(UNAUTHENTICATED, f"{HEADER} is not {SCHEME} TOKEN")
-    return doors.admit(secret.strip()).entrance
+    entrance = doors.admit(secret.strip()).entrance
+    context.guard.know(request.protocol)
+    return entrance
 
 
 def is_admitted(context: Context, request: web.Request) -> bool:

@@ -18,6 +18,7 @@ from raftq_cluster.servers.http.limits import (
     HEADER_BYTES_MAX,
     HEADERS_MAX,
     REQUEST_LINE_BYTES_MAX,
+    STRANGERS_MAX,
     Patience,
 )
 from raftq_cluster.service.refusals import Refusal, over_limit
@@ -44,13 +45,19 @@ class Guard:
         connections_max: connections that are served at one time.
         patience: how long to wait for peers.
         answers: makes the message that ends a connection.
+        asks: whether requests need a token. Then connections on which none has come yet cannot fill
+            the node: of too many the oldest goes.
     """
 
-    def __init__(self, connections_max: int, patience: Patience, answers: Answers) -> None:
+    def __init__(
+        self, connections_max: int, patience: Patience, answers: Answers, *, asks: bool = False
+    ) -> None:
         self.connections_max = connections_max
         self.patience = patience
         self.answers = answers
         self.draining = False
+        self._asks = asks
+        self._strangers: dict[Connection, None] = {}  # of those served, by age
         self.gone = asyncio.Event()  # no connection is left
         self.gone.set()
         self._served: set[Connection] = set()
@@ -68,7 +75,17 @@ class Guard:
             return False
         self._served.add(connection)
         self.gone.clear()
+        if self._asks:
+            self._strangers[connection] = None
+            if len(self._strangers) > STRANGERS_MAX:
+                oldest = next(iter(self._strangers))
+                del self._strangers[oldest]
+                oldest.force_close()
         return True
+
+    def know(self, connection: object) -> None:
+        """Note that a token has come on a connection."""
+        self._strangers.pop(connection, None)  # type: ignore[call-overload] # whichever it is
 
     @property
     def may_explain(self) -> bool:
@@ -79,6 +96,7 @@ class Guard:
         """Count a connection out."""
         self._refused.discard(connection)
         self._served.discard(connection)
+        self._strangers.pop(connection, None)
         if not self._served:
             self.gone.set()
 

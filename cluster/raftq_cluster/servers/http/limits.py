@@ -9,6 +9,7 @@ from typing import Final
 REQUEST_LINE_BYTES_MAX: Final = 72 * 1024  # a query of 1,000 ids of 64 bytes fits
 HEADER_BYTES_MAX: Final = 8_190  # of one header field
 HEADERS_MAX: Final = 64  # fields of one request; browsers and proxies send about 20
+STRANGERS_MAX: Final = 256  # connections without a token as yet, where one is asked for
 CONNECTIONS_REFUSED_MAX: Final = 64  # told so at one time; those above are just closed
 RECEIVING_BYTES_MAX: Final = 256 * 1024 * 1024  # of all bodies that are still on their way
 

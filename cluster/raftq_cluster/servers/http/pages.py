@@ -56,6 +56,7 @@ async def metrics(context: Context, request: web.Request, given: frozenset[str])
         waiting=service.waiting(),
         connections=context.guard.served,
         now_ms=now_ms.value,
+        refused=context.doors.refused,
     )
     body, content_type = context.metrics.render(reading, request.headers.get("Accept", ""))
     return context.answers.raw(body, content_type, index=queues.index)

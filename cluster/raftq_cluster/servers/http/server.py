@@ -57,7 +57,9 @@ class HttpServer:
         self._patience = patience or Patience()
         self._answers = answers = Answers(node_id, lambda: service.status().index)
         limits = service.limits
-        self._guard = Guard(limits.connections_max, self._patience, answers)
+        self._guard = Guard(
+            limits.connections_max, self._patience, answers, asks=not doors.are_open
+        )
         context = Context(
             service=service,
             doors=doors,
