@@ -77,5 +77,7 @@ def _nodes_differ(history: History) -> Iterator[str]:
     here = {(row["id"], row["version"]) for row in history.left}
     for node, rows in history.left_elsewhere.items():
         there = {(row["id"], row["version"]) for row in rows}
-        for id_, version in here ^ there:
-            yield f"nodes differ: {id_} at version {version} is not the same at {node}"
+        for id_, version in here - there:
+            yield f"nodes differ: {id_} at version {version} is missing at {node}"
+        for id_, version in there - here:
+            yield f"nodes differ: {id_} at version {version} is at {node} only"

@@ -46,6 +46,9 @@ class ClusterRounds:
                     faults = faults or self._chance.sample(self._faults(), len(self._faults()))
                     await self._round(faults.pop())
                 self._is_over = True
+            # What clients have sent last may be under way for seconds. A node that ends well has finished it.
+            gone = await asyncio.to_thread(self._stop_all)
+            await asyncio.to_thread(self._cluster.start, *gone)
             await self._look()
         finally:
             self._cluster.kill()
