@@ -6,11 +6,11 @@ One list per column and no object per row: PostgreSQL's driver packs lists of pl
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from raftq_cluster.backends.postgres.floors import POSITION_BITS
 from raftq_cluster.backends.postgres.working_set import WorkingSet, pack_outcome
 from raftq_cluster.core.ready import FIFO, RANDOM
 from raftq_cluster.core.task import GONE, Task
 
-POSITIONS: Final = 2**62  # of tasks in queues at random
 _UPDATE_COLUMNS: Final = 9
 _INSERT_COLUMNS: Final = 17
 
@@ -21,6 +21,8 @@ class Changes:
     def __init__(self, working_set: WorkingSet, draw: Callable[[int], int]) -> None:
         self._draw = draw
         machine = working_set.machine
+        self._position = machine.now_ms << POSITION_BITS
+        self.ready: list[tuple[str, tuple[int, int]]] = []  # queues and places of ready tasks
         self.deleted: list[str] = []
         self.updates: list[tuple[Any, ...]] = []
         self.inserts: list[tuple[Any, ...]] = []
@@ -69,10 +71,14 @@ class Changes:
             if self.next_due_ms is None or at < self.next_due_ms:
                 self.next_due_ms = at
             return None, None
-        order = task.queue.order
+        queue = task.queue
+        order = queue.order
         if order == RANDOM:
-            return 0, self._draw(POSITIONS)
-        return (0 if order == FIFO else -task.priority), task.seq
+            place = (0, self._position + self._draw(1 << POSITION_BITS))
+        else:
+            place = ((0 if order == FIFO else -task.priority), task.seq)
+        self.ready.append((queue.name, place))
+        return place
 
     def _update(self, task: Task) -> None:
         lane, pos = self._place(task)

@@ -26,7 +26,7 @@ FROM found LEFT JOIN {schema}.queue q ON q.name = found.queue WHERE found.queue 
 _REORDER: Final = """
 UPDATE {schema}.task SET
     lane = CASE $2 WHEN 'priority' THEN -priority::bigint ELSE 0 END,
-    pos = CASE $2 WHEN 'random' THEN (random() * 4611686018427387903)::bigint ELSE seq END
+    pos = CASE $2 WHEN 'random' THEN ({schema}.clock_ms() << 20) + (random() * 1048575)::bigint ELSE seq END
 WHERE queue = ANY ($1) AND lane IS NOT NULL
 """
 _PUT: Final = """

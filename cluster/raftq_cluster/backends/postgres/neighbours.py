@@ -101,12 +101,14 @@ class Neighbours:
     async def _ask(self, connection: asyncpg.Connection) -> None:
         schema, view = self._place.schema, self._view
         known, was_listening = view.index, self._is_listening
-        await sessions.take_over_counts(connection, schema)
+        if await sessions.take_over_counts(connection, schema):
+            view.floors.forget()
         found = await sessions.find_state(connection, schema)
         *load, log_ms, index, due_ms, now_ms, _ = found
         if view.clock is None:
             view.see_time(max(log_ms, now_ms))
-        view.see_load(Load(*load))
+        if index > view.index:  # of what this node did itself it knows better than a moment ago
+            view.see_load(Load(*load))
         view.see_due(due_ms)
         ready: Ready = {}
         if index > known and view.index < index and not was_listening:
@@ -130,6 +132,7 @@ class Neighbours:
             _log.warning("a notification is malformed", news=str(news)[:200])
             return
         if session != self._session:
+            self._view.floors.forget()
             self._view.see_due(due_ms)
             self._on_ready(ready)
 

@@ -53,9 +53,10 @@ async def close_session(connection: asyncpg.Connection, schema: str, session: in
     await connection.execute(sql, session)
 
 
-async def take_over_counts(connection: asyncpg.Connection, schema: str) -> None:
-    """Count what programs inserted in transactions of their own."""
-    await connection.execute(_TAKE_OVER.format(schema=schema))
+async def take_over_counts(connection: asyncpg.Connection, schema: str) -> bool:
+    """Count what programs inserted in transactions of their own; tell whether there was anything."""
+    done: str = await connection.execute(_TAKE_OVER.format(schema=schema))
+    return done != "UPDATE 0"
 
 
 async def was_committed(

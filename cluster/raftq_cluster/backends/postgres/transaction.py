@@ -13,9 +13,10 @@ from typing import Any, Final, NamedTuple
 import asyncpg
 
 from raftq_cluster.backends.api import Ready
-from raftq_cluster.backends.postgres.changes import POSITIONS, Changes
+from raftq_cluster.backends.postgres.changes import Changes
 from raftq_cluster.backends.postgres.configuring import Known, copy_of, learn, write_settings
 from raftq_cluster.backends.postgres.connecting import FAILURES
+from raftq_cluster.backends.postgres.floors import POSITION_BITS
 from raftq_cluster.backends.postgres.needs import Needs, needs_of
 from raftq_cluster.backends.postgres.view import View
 from raftq_cluster.backends.postgres.working_set import WorkingSet
@@ -24,7 +25,7 @@ from raftq_cluster.core.outcomes import Outcome
 from raftq_cluster.core.queries import DryRun
 from raftq_cluster.core.settings import SettingsTable
 
-_GATHER_ARGUMENTS: Final = 14
+_GATHER_ARGUMENTS: Final = 18
 _STORE_ARGUMENTS: Final = 43
 _NEWS_BYTES_MAX: Final = 7_000  # a notification may have 8,000
 _SEED_BITS: Final = 64
@@ -87,6 +88,7 @@ class Transactions:
             if not connection.is_closed() and not self.is_committing:
                 with suppress(*FAILURES):
                     await connection.execute("ROLLBACK")
+            self._view.floors.forget()
             raise
         return answered
 
@@ -108,6 +110,7 @@ class Transactions:
         self, connection: asyncpg.Connection, operations: Sequence[Operation]
     ) -> Answered:
         needs = needs_of(operations)
+        generation = self._view.floors.generation
         working_set = await self._gather(connection, needs)
         head = working_set.head
         if needs.is_alone:
@@ -119,18 +122,34 @@ class Transactions:
         if needs.is_alone and new.rows() != old.rows():
             ready |= await write_settings(connection, self._schema, old, new)
         elif changes.is_nothing() and not head.is_dirty:
-            working_set.close()
             await self._end(connection, "ROLLBACK")
             self._view.see_head(head)
+            self._learn_floors(working_set, (), generation)
+            working_set.close()
             return Answered(outcomes, ready, self._view.index)
         stored = await self._store(connection, working_set, changes, ready)
-        working_set.close()
         self._see(head._replace(log_index=stored[0]), stored, changes)
         self.in_doubt = answered = Answered(outcomes, ready, stored[0])
         self.is_committing = True
         await self._end(connection, "COMMIT")
         self.is_committing = False
+        self._learn_floors(working_set, changes.ready, generation)
+        working_set.close()
         return answered
+
+    def _learn_floors(
+        self,
+        working_set: WorkingSet,
+        written: Sequence[tuple[str, tuple[int, int]]],
+        generation: int,
+    ) -> None:
+        known = self._known
+        orders = {
+            name: known.order_of(name)
+            for name in working_set.needs.claims
+            if not known.settings.resolve(name).paused
+        }
+        self._view.floors.learn(working_set, orders, written, generation)
 
     async def _end(self, connection: asyncpg.Connection, word: str) -> None:
         """End the transaction, and begin the next one in the same round trip if its batch waits already."""
@@ -151,8 +170,14 @@ class Transactions:
                 for name, is_insert in needs.numbering.items()
             ):
                 needs.is_alone = True  # a queue may begin, and its order with it
+            floors = self._view.floors
+            floors.forget_old()
             rows = await connection.fetch(self._gather_sql, *self._gather_arguments(needs))
             working_set = WorkingSet(needs, self._known, rows)
+            if working_set.head.nodes > 1 and floors.waiting_ms >= 0:
+                working_set.close()
+                floors.forget()  # somebody else has come
+                continue
             version = working_set.head.settings_version
             if version != self._known.version:
                 working_set.close()
@@ -170,6 +195,8 @@ class Transactions:
         claimed = [name for name in needs.claims if not resolve(name).paused]
         settled = list(needs.settles)
         numbering = sorted(needs.numbering)
+        floors = view.floors
+        places = [floors.of(name) for name in claimed]
         return [
             self.session,
             needs.is_alone,
@@ -183,9 +210,18 @@ class Transactions:
             claimed,
             [needs.claims[name] for name in claimed],
             [known.order_of(name) for name in claimed],
-            [self._random.randrange(POSITIONS) for _ in claimed],
+            [self._start(place[1]) for place in places],
+            [place[0] for place in places],
+            [place[1] for place in places],
+            floors.waiting_ms,
+            view.next_due_ms is not None and view.next_due_ms <= view.now_ms(),
             list(needs.keys),
         ]
+
+    def _start(self, floor: int) -> int:
+        """Choose a moment since the floor, and among those that arrived in it."""
+        end = self._view.now_ms() << POSITION_BITS
+        return self._random.randrange(max(floor, 0), max(end, floor, 0) + 1)
 
     async def _store(
         self,

@@ -5,9 +5,13 @@ Time is the database's: a node only carries it on between two answers.
 
 import time
 from collections.abc import Callable
+from typing import Final
 
 from raftq_cluster.backends.api import Load
+from raftq_cluster.backends.postgres.floors import Floors
 from raftq_cluster.backends.postgres.working_set import Head
+
+_NOT_LOOKED_FOR: Final = -2
 
 
 class View:
@@ -28,6 +32,7 @@ class View:
         self.log_ms = 0
         self.load = Load(0, 0, 0, 0)
         self.next_due_ms: int | None = None
+        self.floors = Floors(lambda: monotonic_ms() / 1000)
         self._monotonic_ms = monotonic_ms
         self._offset_ms = time.time_ns() // 1_000_000 - monotonic_ms()
 
@@ -50,7 +55,8 @@ class View:
         self.see_time(head.now_ms)
         self.see_index(head.log_index)
         self.see_load(Load(head.tasks, head.value_bytes, head.keys, head.key_bytes))
-        self.next_due_ms = None if head.next_due_ms < 0 else head.next_due_ms
+        if head.next_due_ms != _NOT_LOOKED_FOR:
+            self.next_due_ms = None if head.next_due_ms < 0 else head.next_due_ms
 
     def see_load(self, load: Load) -> None:
         """Learn how full the database is.

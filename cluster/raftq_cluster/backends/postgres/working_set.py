@@ -21,6 +21,7 @@ from raftq_cluster.core.task import Task, task_of
 
 _HEAD, _NAMED, _CANDIDATE, _KEY, _QUEUE, _FIRST_NUMBER = range(6)
 _KINDS: Final = 6
+ARRIVALS_MAX: Final = 1_000  # of one gather
 _LOADED: Final = 0  # the epoch of tasks that were read
 _TOUCHED: Final = 1  # of those that the batch has changed or inserted
 _LAST_INDEX: Final = 0
@@ -36,7 +37,7 @@ class Head(NamedTuple):
     value_bytes: int
     keys: int
     key_bytes: int
-    next_due_ms: int  # of the tasks that wait; -1: none does
+    next_due_ms: int  # of the tasks that wait; -1: none does, -2: not looked for
     nodes: int
     log_index: int
     log_ms: int  # the last time that any batch used
@@ -105,22 +106,30 @@ class WorkingSet:
         self.numbers_before: dict[str, int] = {}  # queue -> next integer id
         self.keys_before: dict[str, KeyRecord] = {}
         self.arriving: list[Task] = []
+        self.candidates: dict[str, list[Any]] = {}  # queue -> rows, ready, in its order
+        self.named_ready: dict[str, list[Any]] = {}
         self._load(rows)
         self.tasks_before = len(machine.tasks)
         self.value_bytes_before = machine.value_bytes
 
-    def _load(self, rows: Sequence[Any]) -> None:
+    def _load(self, gathered: Sequence[Any]) -> None:
         by_kind: list[list[Any]] = [[] for _ in range(_KINDS)]
-        for row in rows:
+        for row in gathered:
             by_kind[row[0]].append(row)
         machine = self.machine
         for row in by_kind[_QUEUE]:  # before their tasks, which would make them queues of no ids
             queue = machine.queue_for(row[6], serial_born=row[2])
             queue.next_serial = self.numbers_before[row[6]] = row[17]
         now_ms = self.head.now_ms
-        for row in by_kind[_NAMED] + by_kind[_CANDIDATE]:
-            if row[4] not in machine.tasks:
-                self._load_task(row, now_ms)
+        for rows, ready in (
+            (by_kind[_NAMED], self.named_ready),
+            (by_kind[_CANDIDATE], self.candidates),
+        ):
+            for row in rows:
+                if row[2]:
+                    ready.setdefault(row[6], []).append(row)
+                if row[4] not in machine.tasks:
+                    self._load_task(row, now_ms)
         for row in by_kind[_FIRST_NUMBER]:
             if row[1]:  # it exists, and not because of integer ids
                 machine.queue_for(row[6]).size = row[1]

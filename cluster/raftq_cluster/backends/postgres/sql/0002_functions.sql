@@ -9,8 +9,9 @@ $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint $$;
 
 -- Rows come with "what" first:
 --   0  the head, once: head = {now_ms, settings_version, seq_block, tasks, value_bytes, keys, key_bytes,
---      next_due_ms (-1: none), nodes, log_index, log_ms, is_dirty}
---   1  a task that was named by id or integer id       2  one that may be claimed, or has arrived
+--      next_due_ms (-1: none, -2: not looked for), nodes, log_index, log_ms, is_dirty}
+--   1  a task that was named by id or integer id       2  one that may be claimed, or has arrived;
+--      head = {pos} where it may be at random
 --   3  an idempotency record: id = key, err = mark, at = expires_at, seq = bytes, value = outcome
 --   4  a queue that gives integer ids: queue, serial = next_serial, is_ready = serial_born
 --   5  a queue that is about to give its first one: queue, seq = count of its tasks
@@ -27,7 +28,11 @@ CREATE FUNCTION raftq.gather(
     p_claim_queues text[],      -- queues that are claimed from, and
     p_claim_counts integer[],   -- how many tasks at most, and
     p_claim_orders text[],      -- and their orders,
-    p_claim_starts bigint[],    -- where to begin in one at random
+    p_claim_starts bigint[],    -- where to begin in one at random, and
+    p_claim_lanes bigint[],     -- places before which nothing is ready, for certain: dead rows
+    p_claim_floors bigint[],    -- there, which a long transaction keeps from being removed, are not looked at
+    p_waiting_floor bigint,     -- a time before which nothing waits, for the same reason
+    p_wants_due boolean,        -- whether to look for the next arrival
     p_keys text[]
 ) RETURNS TABLE (
     what integer, seq bigint, is_ready boolean, head bigint[],
@@ -92,13 +97,13 @@ BEGIN
     END IF;
 
     IF cardinality(p_ids) > 0 THEN
-        RETURN QUERY SELECT 1, t.seq, t.lane IS NOT NULL, NULL::bigint[], t.id, t.version, t.queue, t.at,
+        RETURN QUERY SELECT 1, t.seq, t.lane IS NOT NULL, ARRAY[t.pos], t.id, t.version, t.queue, t.at,
             t.value, t.kind, t.claimant, t.claims, t.attempt, t.priority, t.err, t.created, t.modified, t.serial
             FROM raftq.task t WHERE t.id = ANY (p_ids) ORDER BY t.id FOR UPDATE;
     END IF;
 
     IF cardinality(p_settle_queues) > 0 THEN
-        RETURN QUERY SELECT 1, t.seq, t.lane IS NOT NULL, NULL::bigint[], t.id, t.version, t.queue, t.at,
+        RETURN QUERY SELECT 1, t.seq, t.lane IS NOT NULL, ARRAY[t.pos], t.id, t.version, t.queue, t.at,
             t.value, t.kind, t.claimant, t.claims, t.attempt, t.priority, t.err, t.created, t.modified, t.serial
             FROM unnest(p_settle_queues, p_settle_serials) AS n (queue, serial)
             JOIN raftq.task t ON t.queue = n.queue AND t.serial = n.serial AND t.serial > 0
@@ -111,10 +116,11 @@ BEGIN
                 t.value, t.kind, t.claimant, t.claims, t.attempt, t.priority, t.err, t.created, t.modified, t.serial
                 FROM raftq.task t
                 WHERE t.queue = p_claim_queues[i] AND t.lane IS NOT NULL AND NOT (t.id = ANY (p_ids))
+                    AND (t.lane, t.pos) >= (p_claim_lanes[i], p_claim_floors[i])
                 ORDER BY t.lane, t.pos LIMIT p_claim_counts[i] FOR UPDATE SKIP LOCKED;
             CONTINUE;
         END IF;
-        RETURN QUERY SELECT 2, t.seq, true, NULL::bigint[], t.id, t.version, t.queue, t.at,
+        RETURN QUERY SELECT 2, t.seq, true, ARRAY[t.pos], t.id, t.version, t.queue, t.at,
             t.value, t.kind, t.claimant, t.claims, t.attempt, t.priority, t.err, t.created, t.modified, t.serial
             FROM raftq.task t
             WHERE t.queue = p_claim_queues[i] AND t.lane = 0 AND t.pos >= p_claim_starts[i]
@@ -122,10 +128,11 @@ BEGIN
             ORDER BY t.pos LIMIT p_claim_counts[i] FOR UPDATE SKIP LOCKED;
         GET DIAGNOSTICS v_found = ROW_COUNT;
         IF v_found < p_claim_counts[i] THEN
-            RETURN QUERY SELECT 2, t.seq, true, NULL::bigint[], t.id, t.version, t.queue, t.at,
+            RETURN QUERY SELECT 2, t.seq, true, ARRAY[t.pos], t.id, t.version, t.queue, t.at,
                 t.value, t.kind, t.claimant, t.claims, t.attempt, t.priority, t.err, t.created, t.modified, t.serial
                 FROM raftq.task t
-                WHERE t.queue = p_claim_queues[i] AND t.lane = 0 AND t.pos < p_claim_starts[i]
+                WHERE t.queue = p_claim_queues[i] AND t.lane = 0
+                    AND t.pos >= p_claim_floors[i] AND t.pos < p_claim_starts[i]
                     AND NOT (t.id = ANY (p_ids))
                 ORDER BY t.pos LIMIT p_claim_counts[i] - v_found FOR UPDATE SKIP LOCKED;
         END IF;
@@ -134,10 +141,12 @@ BEGIN
     RETURN QUERY SELECT 2, t.seq, false, NULL::bigint[], t.id, t.version, t.queue, t.at,
         t.value, t.kind, t.claimant, t.claims, t.attempt, t.priority, t.err, t.created, t.modified, t.serial
         FROM raftq.task t
-        WHERE t.lane IS NULL AND t.at <= v_now AND NOT (t.id = ANY (p_ids))
+        WHERE t.lane IS NULL AND t.at > p_waiting_floor AND t.at <= v_now AND NOT (t.id = ANY (p_ids))
         ORDER BY t.at LIMIT 1000 FOR UPDATE SKIP LOCKED;
-    SELECT t.at INTO v_due FROM raftq.task t
-        WHERE t.lane IS NULL AND t.at > v_now ORDER BY t.at LIMIT 1;
+    IF p_wants_due OR p_waiting_floor < 0 THEN
+        SELECT t.at INTO v_due FROM raftq.task t
+            WHERE t.lane IS NULL AND t.at > v_now ORDER BY t.at LIMIT 1;
+    END IF;
 
     IF cardinality(p_keys) > 0 THEN
         RETURN QUERY SELECT 3, k.bytes::bigint, false, NULL::bigint[], k.key, 0, ''::text, k.expires_at,
@@ -148,7 +157,7 @@ BEGIN
     RETURN QUERY SELECT 0, 0::bigint, false,
         ARRAY[v_now, v_version, nextval('raftq.seq_block')]
             || v_totals
-            || ARRAY[coalesce(v_due, -1), v_nodes, (SELECT l.last_value FROM raftq.log_index l), v_log_ms, v_dirty],
+            || ARRAY[coalesce(v_due, CASE WHEN p_wants_due OR p_waiting_floor < 0 THEN -1 ELSE -2 END), v_nodes, (SELECT l.last_value FROM raftq.log_index l), v_log_ms, v_dirty],
         ''::text, 0, ''::text, 0::bigint, ''::bytea, 0::smallint, ''::text, 0, 0, 0, ''::bytea, 0::bigint,
         0::bigint, 0::bigint;
 END $$;
