@@ -99,11 +99,9 @@ async def test_45_a_key_is_claimed_by_one_at_a_time_in_protocol_1() -> None:
         assert {doc["id"] for doc in claimed["docs"]} == {doc["id"] for doc in docs}
         details = dependency(await claim_key(you))
         assert details[0] == {
-            "type": "CLAIM", "docId": {"namespace": "/ns", "key": "k", "version": 2}
+            "type": "CLAIM", "docId": {"namespace": "/ns", "id": "", "key": "k", "version": 2}
         }  # fmt: skip
-        assert {detail["docId"].get("id") for detail in details} == {None} | {
-            doc["id"] for doc in docs
-        }
+        assert {detail["docId"]["id"] for detail in details} == {""} | {doc["id"] for doc in docs}
         node.pass_time(30_000)
         assert (await claim_key(you)).status == 200
         assert (await claim_key(you, "none")).document() == {"docs": []}

@@ -151,7 +151,7 @@ async def modify(call: Call, message: Message) -> Json:
     entrance = call.entrance
     operation = Building(entrance, call.protocol).modify(message, call.caller.key())
     index, outcome = await call.caller.run(entrance, operation)
-    done = _done(outcome, index, Transacted, operation)
+    done = _done(outcome, index, Transacted, operation, call.protocol)
     claimant = claimant_of(message["claimant_id"])
     parts = operation.docs
     changed = zip(done.docs_changed, parts.changes, strict=True)
@@ -249,7 +249,7 @@ async def claim_docs(call: Call, message: Message) -> Json:
     operation = claim_docs_of(query, call.protocol, call.caller.key())
     index, outcome = await call.caller.run(call.entrance, operation)
     try:
-        claimed = _done(outcome, index, DocsClaimed, operation)
+        claimed = _done(outcome, index, DocsClaimed, operation, call.protocol)
     except DependencyRefused as refused:
         refused.details += await _members(call, refused.refusal)
         raise
@@ -271,11 +271,11 @@ def _matching(message: Message) -> tuple[tuple[str, ...], tuple[str, ...], int]:
     return tuple(message["match_prefix"]), tuple(message["match_exact"]), limit
 
 
-def _done(outcome: Outcome, index: int, type_: Any, operation: Any) -> Any:
+def _done(outcome: Outcome, index: int, type_: Any, operation: Any, protocol: int) -> Any:
     try:
         return checked(outcome, index, type_)
     except Refusal as refusal:
-        details = details_of(refusal, operation)
+        details = details_of(refusal, operation, protocol)
         if details:
             raise DependencyRefused(refusal, details) from None
         raise

@@ -92,8 +92,13 @@ def connect_json(code: Code, message: str, details: list[Json]) -> Json:
     return {"code": code.name, "message": message, "details": packed}
 
 
-def details_of(refusal: Refusal, asked: op.Transact | op.ClaimDocs | None) -> list[Json]:
-    """Give one ModifyDep per failing part, after one that says what happened."""
+def details_of(
+    refusal: Refusal, asked: op.Transact | op.ClaimDocs | None, protocol: int
+) -> list[Json]:
+    """Give one ModifyDep per failing part, after one that says what happened.
+
+    Protocol 2 names a set by its key and without an id; clients of protocol 1 look for the id.
+    """
     if refusal.code != "dependency" or asked is None:
         return []
     details: list[Json] = [{"type": "DETAIL", "msg": refusal.detail}]
@@ -103,6 +108,10 @@ def details_of(refusal: Refusal, asked: op.Transact | op.ClaimDocs | None) -> li
             details += _doc_details(part, _asked_version(part, asked), told)
         else:
             details += _of(part, asked)
+    if protocol == 1:
+        for detail in details:
+            if "docId" in detail:
+                detail["docId"].setdefault("id", "")
     return details
 
 

@@ -1,0 +1,113 @@
+"""What the EntroQ dialect does while the cluster has no leader: it repeats a request, and does it once."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from raftq_cluster.backends.api import Answer
+from raftq_cluster.backends.memory import MemoryBackend
+from raftq_cluster.core import operations as op
+from raftq_cluster.core.outcomes import Outcome, Unfinished
+from raftq_cluster.servers.http.entroq import calls
+from raftq_cluster.servers.http.entroq.calls import METHODS, Call, Caller
+from raftq_cluster.service.facade import Service
+from raftq_cluster.service.refusals import Refusal
+
+pytestmark = pytest.mark.asyncio
+UNKNOWN = Unfinished("outcome_unknown", "nobody knows")
+NOBODY = Unfinished("unavailable", "no leader")
+
+
+class Troubled(Service):
+    """A service that answers its first requests badly: done or not, nobody is told."""
+
+    def __init__(self, *trouble: Unfinished) -> None:
+        super().__init__(MemoryBackend(seed=1))
+        self.trouble = list(trouble)
+        self.asked: list[Sequence[op.Operation]] = []
+
+    async def run(self, operations: Sequence[op.Operation]) -> tuple[int, Sequence[Outcome]]:
+        self.asked.append(operations)
+        trouble = self.trouble.pop(0) if self.trouble else None
+        if trouble == NOBODY:
+            return 0, [NOBODY] * len(operations)
+        index, outcomes = await super().run(operations)
+        return index, outcomes if trouble is None else [trouble] * len(operations)
+
+    async def read(self, query: Any, *, stale: bool = False) -> Answer:
+        if self.trouble:
+            self.trouble.pop()
+            raise Refusal("unavailable", "no leader")
+        return await super().read(query, stale=stale)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "PAUSE_S", 0.0)
+
+
+async def do(service: Service, caller: Caller, method: str, **document: Any) -> Any:
+    table, function = METHODS[method]
+    reply = await function(Call(caller, service, 2), table.read(msgspec.json.encode(document)))
+    return msgspec.json.decode(msgspec.json.encode(reply))
+
+
+def caller_of(service: Service) -> Caller:
+    return Caller(service.new_id)
+
+
+async def test_a_modification_of_unknown_outcome_is_repeated_under_its_key_and_done_once() -> None:
+    service = Troubled(UNKNOWN, NOBODY)
+    caller = caller_of(service)
+    made = await do(service, caller, "Modify", inserts=[{"queue": "/q", "value": "v"}])
+    assert made["inserted"][0]["value"] == "v"
+    assert len({asked[-1][1] for asked in service.asked}) == 1  # type: ignore[misc]
+    assert len(service.asked) == 3
+    (stats,) = (await do(service, caller, "Queues"))["queues"]
+    assert stats["numTasks"] == 1
+
+
+async def test_a_repeated_lease_is_answered_with_the_tasks_value() -> None:
+    service = Troubled()
+    caller = caller_of(service)
+    inserts = [{"queue": "/q", "value": "v"}, {"queue": "/q"}]
+    made = (await do(service, caller, "Modify", inserts=inserts))["inserted"]
+    service.trouble = [UNKNOWN]
+    renewals = [
+        {"oldId": {"id": task["id"], "version": 0}, "newData": {"byMs": 9_000}, "mode": "CHANGE_LEASE"}
+        for task in made
+    ]  # fmt: skip
+    changed = (await do(service, caller, "Modify", changes=renewals))["changed"]
+    assert [task["value"] for task in changed] == ["v", None]
+
+
+async def test_a_claim_and_a_listing_outlive_a_change_of_leader() -> None:
+    service = Troubled()
+    caller = caller_of(service)
+    await do(service, caller, "Modify", inserts=[{"queue": "/q", "value": "v"}])
+    service.trouble = [NOBODY, UNKNOWN]
+    claimed = (await do(service, caller, "TryClaim", queues=["/q"]))["task"]
+    assert (claimed["claims"], claimed["value"]) == (1, "v")
+    service.trouble = [NOBODY, NOBODY]
+    assert len((await do(service, caller, "Tasks", queue="/q"))["tasks"]) == 1
+
+
+async def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "PATIENCE_S", 0.0)
+    service = Troubled(*[NOBODY] * 50)
+    caller = caller_of(service)
+    for method, document in (("Modify", {"inserts": [{"queue": "/q"}]}), ("Time", {})):
+        with pytest.raises(Refusal) as refused:
+            await do(service, caller, method, **document)
+        assert refused.value.code == "unavailable"
+
+
+async def test_keys_whose_answers_have_arrived_are_forgotten_in_lots() -> None:
+    service = Troubled()
+    caller = caller_of(service)
+    for _ in range(calls.SPENT_KEYS_AT_ONCE + 1):
+        await do(service, caller, "Modify", inserts=[{"queue": "/q"}])
+    assert [asked[0][0] for asked in service.asked].count(op.FORGET) == 1
+    assert service.load().keys == 1
