@@ -29,7 +29,7 @@ HERE = Path(__file__).resolve().parent
 SAMPLE_S = 5.0
 SAMPLE = """
 SELECT (SELECT n_dead_tup FROM pg_stat_all_tables WHERE relid = 'raftq.task'::regclass),
-    pg_total_relation_size('raftq.task'), (SELECT n_tup_del FROM pg_stat_all_tables WHERE relid = 'raftq.task'::regclass)
+    pg_total_relation_size('raftq.task'), (SELECT coalesce(sum(next_serial), 0)::bigint FROM raftq.queue)
 """
 
 
@@ -45,9 +45,9 @@ async def watch(dsn: str, client: subprocess.Popen[bytes], *, is_foreign: bool) 
     before, before_s = 0, loop.time()
     while client.poll() is None:
         await asyncio.sleep(SAMPLE_S)
-        dead, size, deleted = await looking.fetchrow(SAMPLE)
-        rate = (deleted - before) / (loop.time() - before_s)
-        before, before_s = deleted, loop.time()
+        dead, size, begun = await looking.fetchrow(SAMPLE)
+        rate = (begun - before) / (loop.time() - before_s)
+        before, before_s = begun, loop.time()
         rates.append(rate)
         print(f"{rate:.0f} cycles/s, {dead} dead tuples, {size / 2**20:.0f} MiB", file=sys.stderr)
     await foreign.close()

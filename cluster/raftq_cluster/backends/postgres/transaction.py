@@ -5,6 +5,7 @@ is rolled back after two. Knows nothing of retries.
 """
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from random import Random
@@ -29,6 +30,8 @@ _GATHER_ARGUMENTS: Final = 18
 _STORE_ARGUMENTS: Final = 43
 _NEWS_BYTES_MAX: Final = 7_000  # a notification may have 8,000
 _SEED_BITS: Final = 64
+# A server's process counts what it did only between transactions: autovacuum would never hear of dead rows.
+CHAIN_S: Final = 0.5
 
 
 class Answered(NamedTuple):
@@ -60,6 +63,7 @@ class Transactions:
     ) -> None:
         self.session = session
         self.batch = 0  # number of the last batch that was stored
+        self._paused_s = 0.0  # when there was no transaction last
         self.is_committing = False  # whether a failure now may have come after the commit
         self.in_doubt: Answered | None = None  # what to say if that commit was done
         self._schema = schema
@@ -153,7 +157,12 @@ class Transactions:
 
     async def _end(self, connection: asyncpg.Connection, word: str) -> None:
         """End the transaction, and begin the next one in the same round trip if its batch waits already."""
-        await connection.execute(f"{word} AND CHAIN" if self._has_more() else word)
+        now_s = time.monotonic()
+        if self._has_more() and now_s - self._paused_s < CHAIN_S:
+            await connection.execute(f"{word} AND CHAIN")
+        else:
+            self._paused_s = now_s
+            await connection.execute(word)
 
     def _see(self, head: Any, stored: Sequence[int], changes: Changes) -> None:
         _, tasks, value_bytes, keys, key_bytes = stored
