@@ -28,6 +28,7 @@ from tests.simulation.process import ProcessLoop
 from tests.simulation.world import World
 
 NODES_MAX: Final = 24  # machines over the whole run
+LET_IN_TRIES: Final = 30
 ORDER_S: Final = 12.0  # the operator's patience with one node
 
 
@@ -176,10 +177,12 @@ class Cluster:
 
     async def let_in(self, node: SimNode) -> None:
         """Go on with an addition until the node has come in: its order may have been cut off."""
-        while not node.is_serving and not node.is_damaged and node.name in self.member_ids():
-            if node.is_alive:
+        for _ in range(LET_IN_TRIES):
+            await asyncio.sleep(1.0)
+            if node.is_serving or node.is_damaged or node.is_removed:
+                return
+            if node.is_alive and self.leader is not None and node.name in self.member_ids():
                 await self.change(AddMember(node.address, True), tries=1)
-            await asyncio.sleep(0.5)
 
     async def transfer(self, name: str = "") -> None:
         await self.change(TransferLeadership(name), tries=1)

@@ -9,7 +9,8 @@ import gc
 import logging
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -155,7 +156,7 @@ class Simulation:
 
     def _serve(self) -> None:
         """Members come back and serve; those with damaged directories are replaced."""
-        for node in self.scene.members():
+        for node in self.cluster.nodes.values():
             if not (node.is_serving or node.is_first):
                 self.cluster.order(lambda node=node: self.cluster.let_in(node))
         self._within(SERVE_S, self._is_well, lambda: f"these do not serve: {self._unwell()}")
@@ -271,11 +272,18 @@ class Simulation:
 
 def simulate(options: Options) -> Result:
     """Run one simulation, and leave nothing of it behind."""
+    with undisturbed():
+        return Simulation(options).run()
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Nothing from outside gets into what is simulated, and nothing of that gets out."""
     logging.disable(logging.CRITICAL)
     gc.disable()  # a collection could come at any moment, and costs more than all else
     try:
         with probing():
-            return Simulation(options).run()
+            yield
     finally:
         logging.disable(logging.NOTSET)
         _forget()

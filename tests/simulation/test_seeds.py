@@ -14,7 +14,7 @@ from tests.simulation.shrinking import Shrinker
 from tests.simulation.simulation import simulate
 
 SECONDS = 12.0
-SEEDS = 12
+SEEDS = 10
 
 ONE_HASH = """
 from tests.simulation.options import Options

@@ -12,6 +12,10 @@ from raftq_cluster.backends.raft.storage.entry_log import EntryLog
 from raftq_cluster.backends.raft.storage.errors import StorageError
 
 
+class LogEmptiedError(AssertionError):
+    """Somebody empties the log for a snapshot, which nobody should here."""
+
+
 class Image(NamedTuple):
     """All that is on disk once a sync is complete."""
 
@@ -112,7 +116,7 @@ class HeldDisk:
         del data_bytes, entries
 
     def reset_to(self, index: int, term: int) -> None:
-        raise AssertionError(f"nobody installs ({index}, {term}) here")
+        raise LogEmptiedError(f"nobody installs ({index}, {term}) here")
 
     def append(self, term: int, command: bytes) -> int:
         if self.append_error is not None:

@@ -7,7 +7,7 @@ import pytest_asyncio
 from tests.support.engine_group import EngineGroup
 from tests.support.raft_operations import put, take
 
-from raftq_cluster.backends.raft.core_api import LEADER
+from raftq_cluster.backends.raft.core_api import CANDIDATE, LEADER
 from raftq_cluster.backends.raft.messages import (
     Ack,
     Append,
@@ -182,11 +182,14 @@ async def test_an_acknowledgement_of_an_older_leadership_does_not_count(five):
 async def test_a_vote_counts_once_for_each_voter(five):
     five.isolate("n5")
     node = five["n5"]
+    await five.until(lambda: not node.engine.consensus.lives())
     node.engine.core.elect_now()
+    await five.pass_s(0.05)  # it asks for pre-votes
     five.inject("n1", "n5", PreVote(node.engine.core.term + 1, node.engine.core.term, True))
     five.inject("n2", "n5", PreVote(node.engine.core.term + 1, node.engine.core.term, True))
     await five.settle()
     term = node.engine.core.term
+    assert node.role == CANDIDATE
     for _ in range(5):
         five.inject("n1", "n5", Vote(term))
     await five.settle()
