@@ -316,3 +316,17 @@ async def test_options_tells_the_methods_of_an_address() -> None:
         answer = await peer.ask("OPTIONS", "/v1/settings")
     assert answer.status == 204
     assert answer.headers["allow"] == "GET, HEAD, PUT, OPTIONS"
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/queues", "/v1/tasks?queue=q", "/v1/tasks/xxx", "/v1/settings"]
+)
+@pytest.mark.asyncio
+async def test_an_answer_that_may_be_of_the_past_says_so(path: str) -> None:
+    async with serving() as node, node.peer() as peer:
+        await insert(peer, {"queue": "q", "id": "xxx"})
+        fresh = await peer.ask("GET", path)
+        stale = await peer.ask("GET", f"{path}{'&' if '?' in path else '?'}consistency=stale")
+    assert (fresh.status, stale.status) == (200, 200)
+    assert "x-raftq-consistency" not in fresh.headers
+    assert stale.headers["x-raftq-consistency"] == "stale"

@@ -16,6 +16,7 @@ from raftq_cluster.servers.http.negotiation import PROBLEM_TYPES
 from raftq_cluster.service.refusals import Refusal
 
 SERVER: Final = "raftq"  # without versions: those are for the cluster's operators
+_STALE: Final = {"X-Raftq-Consistency": "stale"}
 _RETRY_LATER: Final = frozenset((429, 503))
 CHALLENGE: Final = 'Bearer realm="raftq"'  # how to say who asks: RFC 6750
 _ACCEPTED: Final = ", ".join(MEDIA_TYPES.values())
@@ -28,9 +29,12 @@ class Answers:
         self._node_id = node_id
         self._index = index
 
-    def document(self, index: int, document: object, fmt: Format) -> web.Response:
-        """Answer with a document that reflects ``index``."""
-        return self.raw(encode(document, fmt), MEDIA_TYPES[fmt], index=index)
+    def document(
+        self, index: int, document: object, fmt: Format, *, is_stale: bool = False
+    ) -> web.Response:
+        """Answer with a document that reflects ``index``; one that may be of the past says so."""
+        headers = _STALE if is_stale else None
+        return self.raw(encode(document, fmt), MEDIA_TYPES[fmt], index=index, headers=headers)
 
     def raw(
         self,

@@ -110,7 +110,8 @@ def _query_handler(context: Context, route: VerbRoute) -> Handler:
         fixed = {name: segments[place] for name, place in places.items()}
         document = read_query(request.rel_url.raw_query_string, verb.request, fields, fixed)
         index, reply = await call(entrance, verb, document, fmt)
-        return context.answers.document(index, reply, fmt)
+        is_stale = getattr(document, "consistency", "") == "stale"
+        return context.answers.document(index, reply, fmt, is_stale=is_stale)
 
     return handle
 

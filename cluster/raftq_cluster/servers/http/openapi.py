@@ -234,6 +234,10 @@ def _headers() -> Json:
             "required": True,
             "schema": {"type": "string"},
         },
+        "X-Raftq-Consistency": {
+            "description": "`stale`: the answer may be of the past, as was asked for. Left out otherwise.",
+            "schema": {"type": "string", "enum": ["stale"]},
+        },
     }
 
 
