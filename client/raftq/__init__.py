@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from raftq.blocking import Client
     from raftq.client import AsyncClient
     from raftq.credentials import Credentials
+    from raftq.docs import Doc, DocChange, DocInsert, DocSet, DocTarget
     from raftq.errors import (
         ConnectionLost,
         Denied,
@@ -42,6 +43,7 @@ _HOMES: "Final" = {
     "raftq.blocking": ("Client",),
     "raftq.client": ("AsyncClient",),
     "raftq.credentials": ("Credentials",),
+    "raftq.docs": ("Doc", "DocChange", "DocInsert", "DocSet", "DocTarget"),
     "raftq.errors": (
         "ConnectionLost",
         "Denied",
@@ -79,6 +81,11 @@ __all__ = [
     "Credentials",
     "Denied",
     "DependencyError",
+    "Doc",
+    "DocChange",
+    "DocInsert",
+    "DocSet",
+    "DocTarget",
     "FatalWorker",
     "Insert",
     "InvalidRequest",

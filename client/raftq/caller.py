@@ -16,6 +16,7 @@ from raftq.spent_keys import SpentKeys
 from raftq.tasks import Reflecting, Task, TaskList
 from raftq.transport.api import Answer, Transport
 from raftq.wire import documents
+from raftq.wire.docs import ClaimDocsRequest
 
 R = TypeVar("R")
 
@@ -78,7 +79,10 @@ class Caller:
     async def change(
         self,
         verb: str,
-        document: documents.ModifyRequest | documents.RenewRequest | documents.ConfigureRequest,
+        document: documents.ModifyRequest
+        | documents.RenewRequest
+        | documents.ConfigureRequest
+        | ClaimDocsRequest,
         reply_type: type[R],
         idempotency_key: str,
     ) -> R:

@@ -13,6 +13,8 @@ from msgspec import UNSET
 from raftq.caller import Caller
 from raftq.clock import SYSTEM_CLOCK, Clock
 from raftq.credentials import Credentials
+from raftq.doc_calls import DocCalls
+from raftq.docs import Doc, DocChange, DocInsert, DocTarget, add_docs, with_doc_value
 from raftq.identity import default_claimant
 from raftq.requests import change_document, insert_document
 from raftq.tasks import (
@@ -31,7 +33,7 @@ from raftq.transport.failover import BODY_BYTES_MAX
 from raftq.transport.opening import open_transport
 from raftq.values import VALUE_BYTES_MAX
 from raftq.wire import documents, membership, verification
-from raftq.wire.documents import ClusterReply, Order, Queue, Settings
+from raftq.wire.documents import ClusterReply, DocDepend, DocLease, Order, Queue, Settings
 from raftq.wire.formats import encode
 
 R = TypeVar("R")
@@ -44,7 +46,7 @@ POLL_S_FIRST: Final = 0.05  # of waiting for empty queues: doubled up to POLL_S_
 POLL_S_MAX: Final = 2.0
 
 
-class AsyncClient:
+class AsyncClient(DocCalls):
     """A client for one event loop. Connects at its first call; any number of calls may be in flight.
 
     Args:
@@ -127,17 +129,22 @@ class AsyncClient:
         )
         return await self._caller.claim(request, idempotency_key)
 
-    async def modify(
+    async def modify(  # noqa: PLR0913 - the lists of a modification
         self,
         *,
         inserts: Iterable[Insert] = (),
         changes: Iterable[Change] = (),
         deletes: Iterable[Task | Target] = (),
         depends: Iterable[Task | Target] = (),
+        doc_inserts: Iterable[DocInsert] = (),
+        doc_changes: Iterable[DocChange] = (),
+        doc_deletes: Iterable[Doc | DocTarget] = (),
+        doc_depends: Iterable[Doc | DocTarget | DocDepend] = (),
+        doc_leases: Iterable[DocLease] = (),
         dry_run: bool = False,
         idempotency_key: str = "",
     ) -> Modified:
-        """Do one atomic set: all of it happens or none of it.
+        """Do one atomic set over tasks and docs: all of it happens or none of it.
 
         Changes, deletes and depends name versions (:meth:`Task.change`; a task stands for itself);
         an id may stand in one part only. With ``dry_run`` tell what would happen and do nothing.
@@ -154,6 +161,8 @@ class AsyncClient:
             depends=versions_of(depends),
             dry_run=dry_run,
         )
+        bytes_max = self._value_bytes_max
+        add_docs(request, bytes_max, doc_inserts, doc_changes, doc_deletes, doc_depends, doc_leases)
         return await self._modify(request, changes, idempotency_key)
 
     async def renew(
@@ -429,6 +438,14 @@ def _with_values(
     modified.changed = [
         with_value(with_value(task, change.task or task), document)
         for task, change, document in zip(modified.changed, changes, request.changes, strict=True)
+    ]
+    modified.docs_inserted = [
+        with_doc_value(doc, part)
+        for doc, part in zip(modified.docs_inserted, request.doc_inserts, strict=True)
+    ]
+    modified.docs_changed = [
+        with_doc_value(doc, part)
+        for doc, part in zip(modified.docs_changed, request.doc_changes, strict=True)
     ]
     return modified
 

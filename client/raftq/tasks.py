@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from raftq.docs import Doc, DocSet
 from raftq.errors import InvalidRequest
 from raftq.values import decode_json
 from raftq.wire import documents
@@ -166,10 +167,13 @@ class Reflecting(Struct, kw_only=True):
 
 
 class Modified(Reflecting, kw_only=True):
-    """The inserted and changed tasks, in the order of the request."""
+    """The inserted and changed tasks and docs, in the order of the request; the sets of its leases."""
 
     inserted: list[Task]
     changed: list[Task]
+    docs_inserted: list[Doc] = msgspec.field(default_factory=list)
+    docs_changed: list[Doc] = msgspec.field(default_factory=list)
+    doc_sets: list[DocSet] = msgspec.field(default_factory=list)
 
 
 class Renewed(Reflecting, kw_only=True):

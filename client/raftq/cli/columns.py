@@ -10,8 +10,10 @@ from typing import Any, Final, NamedTuple
 
 from raftq.cli.documents import (
     Document,
+    doc_document,
     member_digest_document,
     member_document,
+    namespace_document,
     queue_document,
     settings_document,
     task_document,
@@ -76,6 +78,10 @@ def task_state(task: Any, now_ms: int) -> str:
     return f"claimed {left}" if task.claimant else f"in {left}"
 
 
+def _held(doc: Any, now_ms: int) -> str:
+    return format_age(doc.at - now_ms) if doc.claimant and doc.at > now_ms else ""
+
+
 def _value(task: Any, _now_ms: int) -> str:
     text = value_text(task.value)
     return text if len(text) <= _VALUE_CHARS_MAX else text[: _VALUE_CHARS_MAX - 1] + "…"
@@ -135,6 +141,32 @@ TASKS: Final = Kind(
 )
 TASKS_WITHOUT_VALUES: Final = Kind(
     "task", "id", _TASK_HEAD, lambda task: task_document(task, with_value=False)
+)
+_DOC_HEAD: Final = (
+    Column("id", "ID", _field("id")),
+    Column("key", "KEY", _field("key")),
+    Column("secondary_key", "SECONDARY KEY", _field("secondary_key"), only_if_any=True),
+    _number("version", "VERSION"),
+    Column("at", "HELD", _held, only_if_any=True),
+    Column("claimant", "CLAIMANT", _field("claimant"), chars_min=12, only_if_any=True),
+    Column("modified", "MODIFIED", _moment("modified"), wide=True),
+)
+DOCS: Final = Kind(
+    "doc", "id", (*_DOC_HEAD, Column("value", "VALUE", _value, chars_min=10)), doc_document
+)
+DOCS_WITHOUT_VALUES: Final = Kind(
+    "doc", "id", _DOC_HEAD, lambda doc: doc_document(doc, with_value=False)
+)
+NAMESPACES: Final = Kind(
+    "namespace",
+    "name",
+    (
+        Column("name", "NAMESPACE", _field("name")),
+        _number("docs", "DOCS"),
+        _number("claimed", "HELD"),
+        _number("sets", "SETS"),
+    ),
+    namespace_document,
 )
 QUEUES: Final = Kind(
     "queue",

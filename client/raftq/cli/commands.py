@@ -35,6 +35,7 @@ VERBS: Final[dict[str, dict[str, Entry]]] = {
         "get": Entry("get", "Show tasks by id"),
         "tasks": Entry("tasks", "List tasks"),
         "queues": Entry("queues", "List queues, and change how they behave"),
+        "doc": Entry("doc", "List, put and delete docs"),
         "top": Entry("top", "Watch the queues, live"),
         "tail": Entry("tail", "Follow what happens in the queues"),
     },

@@ -20,6 +20,10 @@ _MEMBER_FIELDS: Final = (
     "id", "role", "peer", "http", "text", "applied", "lag", "last_contact_ms", "version",
     "clock", "clock_offset_ms", "verified",
 )  # fmt: skip
+_DOC_FIELDS: Final = (
+    "namespace", "id", "version", "key", "secondary_key", "claimant", "at", "created", "modified",
+)  # fmt: skip
+_NAMESPACE_FIELDS: Final = ("name", "docs", "claimed", "sets")
 _SETTINGS_FIELDS: Final = ("pattern", "order", "paused", "lease_ms")
 _CLUSTER_FIELDS: Final = (
     "cluster_id", "node", "backend", "durability", "term", "leader", "index", "log_format",
@@ -29,16 +33,25 @@ _MOMENTS: Final = frozenset({"at", "created", "modified", "oldest_ready_at"})
 
 def task_document(task: Any, *, with_value: bool = True) -> Document:
     """Describe a task. Bytes are base64 under ``value_b64``, as in the API."""
-    document = _fields(task, _TASK_FIELDS)
-    if with_value:
-        value = task.value
-        if isinstance(value, bytes):
-            from base64 import b64encode
+    return _fields(task, _TASK_FIELDS) | (_value(task) if with_value else {})
 
-            document["value_b64"] = b64encode(value).decode()
-        else:
-            document["value"] = value
-    return document
+
+def doc_document(doc: Any, *, with_value: bool = True) -> Document:
+    """Describe a doc, its value as a task's."""
+    return _fields(doc, _DOC_FIELDS) | (_value(doc) if with_value else {})
+
+
+def namespace_document(counts: Any) -> Document:
+    """Describe what is in a namespace."""
+    return _fields(counts, _NAMESPACE_FIELDS)
+
+
+def _value(row: Any) -> Document:
+    if not isinstance(row.value, bytes):
+        return {"value": row.value}
+    from base64 import b64encode
+
+    return {"value_b64": b64encode(row.value).decode()}
 
 
 def queue_document(queue: Any) -> Document:

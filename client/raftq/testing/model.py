@@ -51,6 +51,7 @@ class Model:
             "cluster": self._cluster,
             "verify": lambda _: VerifyReply(entry=self.index, members=[]),
             **dict.fromkeys(_MEMBER_CHANGES, _refuse_change),
+            **dict.fromkeys(_DOC_VERBS, _refuse_docs),
         }
 
     def call(self, verb: str, document: Any, now_ms: int) -> wire.Reply:
@@ -342,6 +343,14 @@ _MEMBER_CHANGES: Final = (
 )  # fmt: skip
 
 
+_DOC_VERBS: Final = ("claim_docs", "docs", "namespaces")
+_DOC_PARTS: Final = ("doc_inserts", "doc_changes", "doc_deletes", "doc_depends", "doc_leases")
+
+
+def _refuse_docs(_: wire.Document) -> wire.Reply:
+    raise InvalidRequest("a cluster in memory keeps no docs: use a node, raftqd --backend memory")
+
+
 def _refuse_change(_: wire.Document) -> wire.Reply:
     raise ChangeRefused("a cluster in memory has no other members")
 
@@ -358,6 +367,8 @@ def _check_names(names: Iterable[str]) -> None:
 
 
 def _check_parts(document: wire.ModifyRequest) -> None:
+    if any(getattr(document, name) for name in _DOC_PARTS):
+        _refuse_docs(document)
     _check_names(insert.queue for insert in document.inserts)
     _check_names(change.queue for change in document.changes if change.queue is not UNSET)
     parts = len(document.inserts) + len(document.changes)

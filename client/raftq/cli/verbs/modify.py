@@ -46,11 +46,17 @@ def command(invocation: Invocation, file: BinaryIO) -> None:
     with invocation.client() as client:
         done = client.modify(
             **_parts(request),
+            **_doc_parts(request),
             dry_run=invocation.dry_run,
             idempotency_key=invocation.idempotency_key or request.idempotency_key,
         )
         rows = [*done.inserted, *done.changed]
-        if rows or not request.deletes:
+        doc_count = len(done.docs_inserted) + len(done.docs_changed) + len(done.doc_sets)
+        if doc_count or request.doc_deletes:
+            changed = doc_count + len(request.doc_deletes)
+            prefix = "dry run, nothing was changed: would be " if invocation.dry_run else ""
+            invocation.say(f"{prefix}{changed} parts about docs done")
+        if rows or not (request.deletes or doc_count or request.doc_deletes):
             report_rows(invocation, client, rows, "inserted or changed")
         if request.deletes:
             report_count(invocation, len(request.deletes), "deleted")
@@ -69,6 +75,27 @@ def _parts(request: "ModifyRequest") -> dict[str, list[Any]]:
         "deletes": [Target(part.id, part.version) for part in request.deletes],
         "depends": [Target(part.id, part.version) for part in request.depends],
     }
+
+
+def _doc_parts(request: "ModifyRequest") -> dict[str, list[Any]]:
+    from raftq.docs import DocChange, DocInsert, DocTarget
+
+    parts: dict[str, list[Any]] = {
+        "doc_inserts": [
+            DocInsert(**{**_given(part), "value": _value(part, None)})
+            for part in request.doc_inserts
+        ],
+        "doc_changes": [
+            DocChange(**{**_given(part), "value": _value(part, _unset())})
+            for part in request.doc_changes
+        ],
+        "doc_deletes": [
+            DocTarget(part.namespace, part.id, part.version) for part in request.doc_deletes
+        ],
+        "doc_depends": request.doc_depends,
+        "doc_leases": request.doc_leases,
+    }
+    return {name: items for name, items in parts.items() if items}
 
 
 def _given(part: Any) -> dict[str, Any]:

@@ -1,0 +1,118 @@
+"""Docs through the client, over text and HTTP, and what the double says of them."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from tests.support.deployments import DEPLOYMENTS, Cluster
+
+from raftq import AsyncClient, DependencyError, DocInsert, DocSet, Insert, InvalidRequest
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest_asyncio.fixture(params=["text", "http"])
+async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
+    async with DEPLOYMENTS[request.param]() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster: Cluster) -> AsyncClient:
+    return cluster.client("me")
+
+
+async def test_docs_change_together_with_tasks(client: AsyncClient) -> None:
+    made = await client.modify(
+        inserts=[Insert("/q", 1)],
+        doc_inserts=[
+            DocInsert("/ns", "k", {"n": 2**60}, id="d"),
+            DocInsert("/ns", "b", b"\x00\xff"),
+        ],
+    )
+    doc, other = made.docs_inserted
+    assert (doc.value, other.value, doc.version) == ({"n": 2**60}, b"\x00\xff", 0)
+    done = await client.modify(deletes=made.inserted, doc_changes=[doc.change(value=5)])
+    (changed,) = done.docs_changed
+    assert (changed.value, changed.version) == (5, 1)
+    with pytest.raises(DependencyError) as refused:
+        await client.modify(doc_deletes=[doc], doc_depends=[other])
+    assert [(part.part, part.id, part.reason) for part in refused.value.failed] == [
+        ("doc_delete", "d", "version")
+    ]
+    await client.modify(doc_deletes=[changed], doc_depends=[other])
+    assert [row.id for row in await client.docs("/ns")] == [other.id]
+    (counts,) = await client.namespaces("/n")
+    assert (counts.name, counts.docs, counts.claimed) == ("/ns", 1, 0)
+
+
+async def test_sets_are_held_renewed_and_given_back(client: AsyncClient, cluster: Cluster) -> None:
+    await client.modify(doc_inserts=[DocInsert("/ns", "k", 1)])
+    await client.put("/q")
+    (task,) = await client.claim("/q", lease_ms=5_000)
+    held = await client.claim_docs(("/ns", "k"), ("/ns", "empty"), task=task)
+    assert [(row.key, row.at, row.docs) for row in held.sets] == [
+        ("k", task.at, 1), ("empty", task.at, 0)
+    ]  # fmt: skip
+    assert held.docs[0].value == 1
+    with pytest.raises(DependencyError):
+        await cluster.client("you").claim_docs(held.sets[0])
+    renewed = (await client.modify(doc_leases=[row.lease(60_000) for row in held.sets])).doc_sets
+    assert [row.version for row in renewed] == [2, 2]
+    await client.modify(doc_depends=[row.depend() for row in renewed], inserts=[Insert("/q")])
+    free = (await client.modify(doc_leases=[row.lease(0) for row in renewed])).doc_sets
+    assert {row.claimant for row in free} == {""}
+    claimed = await cluster.client("you").claim_docs(
+        DocSet(namespace="/ns", key="k", version=0), omit_docs=True
+    )
+    assert claimed.docs == []
+
+
+@pytest.mark.parametrize(
+    ("query", "keys"),
+    [({}, "abc"), ({"key": "b"}, "b"), ({"key_start": "b"}, "bc"), ({"key_end": "b"}, "a"), ({"limit": 1}, "a")],
+)  # fmt: skip
+async def test_docs_are_listed(client: AsyncClient, query: dict[str, object], keys: str) -> None:
+    await client.modify(doc_inserts=[DocInsert("/ns", key, key, id=f"id-{key}") for key in "cab"])
+    found = await client.docs("/ns", omit_values=True, **query)  # type: ignore[arg-type]
+    assert "".join(doc.key for doc in found) == keys
+    assert {doc.value for doc in found} == {None}
+    assert [doc.key for doc in await client.docs("/ns", id=["id-c", "none", "id-a"])] == ["c", "a"]
+
+
+async def test_claims_of_a_task_can_begin_again(client: AsyncClient) -> None:
+    await client.put("/q")
+    (task,) = await client.claim("/q")
+    (changed,) = (await client.modify(changes=[task.change(delay_ms=0, reset_claims=True)])).changed
+    assert changed.claims == 0
+
+
+async def test_the_double_says_that_it_keeps_none() -> None:
+    async with DEPLOYMENTS["double"]() as cluster:
+        client = cluster.client("me")
+        for call in (
+            client.modify(doc_inserts=[DocInsert("/ns", "k")]),
+            client.claim_docs(("/ns", "k")),
+            client.docs("/ns"),
+            client.namespaces(),
+        ):
+            with pytest.raises(InvalidRequest, match="docs"):
+                await call
+        await client.put("/q")
+        (task,) = await client.claim("/q")
+        change = task.change(delay_ms=0, reset_claims=True)
+        assert (await client.modify(changes=[change])).changed[0].claims == 0
+
+
+async def test_the_blocking_client_has_the_same_calls(cluster: Cluster) -> None:
+    import asyncio
+
+    blocking = cluster.blocking_client("me")
+
+    def use() -> list[str]:
+        blocking.modify(doc_inserts=[DocInsert("/ns", "k", id="d")])
+        blocking.claim_docs(("/ns", "k"))
+        assert blocking.namespaces()[0].claimed == 1
+        return [doc.id for doc in blocking.docs("/ns")]
+
+    assert await asyncio.to_thread(use) == ["d"]
