@@ -85,8 +85,11 @@ class Raft:
 
     def restored(self, life: str, index: int, members: Any) -> None:
         """A node goes on from a snapshot that has this member list."""
-        if not index:
+        if (
+            not index
+        ):  # the first start of a node, whose list is that with which it has formed or joined
             self._member_lists.setdefault(0, members)
+            return
         lists = [(at, known) for at, known in self._member_lists.items() if at <= index]
         if lists and max(lists, key=lambda item: item[0])[1] != members:
             self._blame(f"{life} has a snapshot of entry {index} with other members than the log")

@@ -141,6 +141,7 @@ def test_a_snapshot_has_the_members_as_of_its_entry(raft, said):
     raft.commits(probe(Log(1, 1, commands=commands)), 0, 2)
     raft.restored("n2.1", 2, THREE[:2])
     raft.restored("n2.1", 1, THREE)
+    raft.restored("n3.1", 0, THREE[1:])  # it has joined, and starts with the list of then
     assert said == []
     raft.restored("n2.1", 2, THREE)
     assert "other members" in said[0]
