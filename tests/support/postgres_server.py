@@ -30,6 +30,7 @@ from raftq_cluster.backends.postgres import connecting, schema
 from raftq_cluster.backends.postgres.connecting import Place
 
 DSN_VARIABLE: Final = "RAFTQ_TEST_PG_DSN"
+BINARIES_VARIABLE: Final = "RAFTQ_TEST_PG_BIN"
 START_S: Final = 30.0
 STOP_S: Final = 20.0
 USERS: Final = ("postgres", "nobody")  # whom root lets run it
@@ -47,7 +48,9 @@ _free: dict[str, list[str]] = {}  # schemas by server
 
 
 def find_binaries() -> Path:
-    """Find the folder with ``initdb`` and ``postgres``."""
+    """Find the folder with ``initdb`` and ``postgres``; ``RAFTQ_TEST_PG_BIN`` names another version's."""
+    if os.environ.get(BINARIES_VARIABLE):
+        return Path(os.environ[BINARIES_VARIABLE])
     found = sorted(
         (path for path in Path("/usr/lib/postgresql").glob("*/bin") if (path / "initdb").exists()),
         key=lambda path: int(path.parent.name) if path.parent.name.isdigit() else 0,
