@@ -64,6 +64,7 @@ class Neighbours:
         self._connection: asyncpg.Connection | None = None
         self._is_listening = False
         self._asked = 0
+        self._reason = ""  # why the database could not be asked, as it was logged
 
     async def open(self, connection: asyncpg.Connection) -> None:
         """Begin, over a connection that is this object's from now on."""
@@ -79,8 +80,12 @@ class Neighbours:
             try:
                 await self._ask(await self._connected())
             except (*FAILURES, StartError, TimeoutError) as error:
-                _log.warning("the database could not be asked", reason=str(error))
+                if str(error) != self._reason:  # not every second
+                    self._reason = str(error)
+                    _log.warning("the database could not be asked", reason=self._reason)
                 self._drop()
+            else:
+                self._reason = ""
 
     def close(self) -> None:
         """Hear nothing more."""

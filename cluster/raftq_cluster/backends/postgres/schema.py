@@ -75,10 +75,7 @@ async def check(connection: asyncpg.Connection, place: Place) -> None:
             " raftqd pg upgrade brings it there"
         )
     if found > wanted:
-        raise StartError(
-            f"the schema {place.schema} has version {found}, which is newer than this node's {wanted}:"
-            " install a newer raftq"
-        )
+        raise _newer(place.schema, found, wanted)
 
 
 async def migrate(connection: asyncpg.Connection, schema: str, *, init: bool) -> tuple[int, int]:
@@ -99,6 +96,9 @@ async def migrate(connection: asyncpg.Connection, schema: str, *, init: bool) ->
         before = await version_of(connection, schema)
         if not before and not init:
             raise StartError(f"the database has no schema {schema}: raftqd pg init makes it")
+        wanted = migrations(schema)[-1].version
+        if before > wanted:
+            raise _newer(schema, before, wanted)
         if not before:
             await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
         after = before
@@ -108,6 +108,13 @@ async def migrate(connection: asyncpg.Connection, schema: str, *, init: bool) ->
                 await connection.execute(_noted(schema, migration.version))
                 after = migration.version
     return before, after
+
+
+def _newer(schema: str, found: int, wanted: int) -> StartError:
+    return StartError(
+        f"the schema {schema} has version {found}, which is newer than this raftq's {wanted}:"
+        " install a newer raftq"
+    )
 
 
 def check_name(schema: str) -> None:

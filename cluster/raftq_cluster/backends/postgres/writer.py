@@ -24,7 +24,9 @@ from raftq_cluster.core.operations import Operation
 from raftq_cluster.core.outcomes import Refused, Unfinished
 
 TRIES_MAX: Final = 20  # of a batch that others get in the way of: some two seconds
-RECONNECT_S: Final = 10.0  # how long callers wait for a connection
+RECONNECT_S: Final = (
+    5.0  # how long callers wait for a connection: less than they wait for an answer
+)
 _PAUSE_S: Final = 0.005
 _PAUSE_MAX_S: Final = 0.2
 _RECONNECT_PAUSE_S: Final = 0.1
@@ -70,6 +72,7 @@ class Writer:
         self._submissions = Submissions()
         self._wake = asyncio.Event()
         self._is_ending = False
+        self._reason = ""  # why there is no connection, as it was logged
         self._connection: asyncpg.Connection | None = None
 
     async def open(self, connection: asyncpg.Connection) -> None:
@@ -217,7 +220,9 @@ class Writer:
             connection = await connecting.connect(self._place)
             await self._take(connection)
         except (*FAILURES, StartError) as error:
-            _log.warning("no connection to the database", reason=str(error))
+            if str(error) != self._reason:  # not ten times a second
+                self._reason = str(error)
+                _log.warning("no connection to the database", reason=self._reason)
         finally:
             if connection is not None and self._connection is not connection:
                 connection.terminate()
@@ -229,6 +234,7 @@ class Writer:
             await self._open_session(connection)
         self._connection = connection
         self.is_connected = True
+        self._reason = ""
 
     async def _open_session(self, connection: asyncpg.Connection) -> None:
         await sessions.open_session(
