@@ -47,6 +47,7 @@ VERBS: Final[dict[str, dict[str, Entry]]] = {
         "cluster": Entry("cluster", "Show the nodes and the time of the log"),
         "cert": Entry("cert", "Make a private authority and certificates"),
         "token": Entry("token", "Make the secret of a token, and its entry for the nodes"),
+        "pg": Entry("pg", "Make, upgrade and look at the tables of nodes over PostgreSQL"),
         "check": Entry("check", "Tell a monitor whether all is well (exit 0, 1, 2 or 3)"),
         "bench": Entry("bench", "Measure cycles of put, claim and done"),
     },
