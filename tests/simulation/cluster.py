@@ -164,15 +164,20 @@ class Cluster:
             await self.change(RemoveMember(name))
 
     async def replace(self, name: str) -> None:
+        if len(self.member_ids()) > self.size:
+            return  # a replacement before this one was cut off: there are enough
         node = self.new_node()
         if node is not None:
             await asyncio.sleep(0.2)
             await self.change(ReplaceMember(name, node.address))
 
     async def replace_by(self, name: str, node: SimNode) -> None:
-        """Go on with a replacement until the member is gone."""
-        if name in self.member_ids():
-            await self.change(ReplaceMember(name, node.address), tries=1)
+        """Go on with a replacement until the member is gone; where there are enough, it just goes."""
+        members = self.member_ids()
+        if name in members:
+            is_spare = len(members) > self.size and node.name not in members
+            change = RemoveMember(name) if is_spare else ReplaceMember(name, node.address)
+            await self.change(change, tries=1)
             await asyncio.sleep(0.3)
 
     async def let_in(self, node: SimNode) -> None:
