@@ -80,6 +80,8 @@ async def test_a_malformed_request_is_refused_with_a_status(body: bytes) -> None
         ("/tasks?queue=a&queue.x=1", 400, 3),
         ("/tasks?queue=/q&omitValues=maybe", 400, 3),
         ("/tasks?queue=/q&limit=x", 400, 3),
+        ("/tasks?taskId.x=1&taskId=2", 400, 3),
+        ("/docs?query.ids=1&query.ids.x=2", 400, 3),
         ("/docs?namespace=/ns", 400, 3),
         ("/nowhere", 404, 5),
         ("/modify", 501, 12),
@@ -193,3 +195,30 @@ async def test_a_body_that_is_cut_off_is_refused() -> None:
         await peer.send(head + b"zz\r\n")
         answer = await peer.answer()
         assert answer.status == 400
+
+
+@pytest.mark.parametrize(
+    ("method", "item", "items"),
+    [("Modify", '{"inserts":[%s]}', "{}"), ("TryClaim", '{"queues":[%s]}', '""'),
+     ("Tasks", '{"taskId":[%s]}', '"a"'), ("Docs", '{"query":{"ids":[%s]}}', '"a"')],
+)  # fmt: skip
+async def test_a_list_without_end_is_refused_before_it_is_read(
+    method: str, item: str, items: str
+) -> None:
+    async with serving() as node, node.peer() as peer:
+        body = (item % ",".join([items] * 20_000)).encode()
+        answer = await peer.ask("POST", f"/api.EntroQ/{method}", JSON, body=body)
+        assert answer.status == 400
+        assert "20000 items: the limit items_max is " in answer.document()["message"]
+
+
+async def test_a_long_listing_is_whole_however_it_is_asked_for() -> None:
+    async with serving() as node, node.peer() as peer:
+        for _ in range(2):
+            inserts = [{"queue": "/q"}] * 600
+            await peer.ask("POST", "/v1/modify", document={"inserts": inserts})
+        for path in ("/tasks?queue=/q", "/tasks?queue=/q&limit=2147483647"):
+            listed = (await peer.ask("GET", f"/api/v0{path}")).document()["tasks"]
+            assert len({task["id"] for task in listed}) == 1_200
+        lines = (await peer.ask("GET", "/api/v0/tasks/stream?queue=/q")).body.splitlines()
+        assert len({json.loads(line)["tasks"][0]["id"] for line in lines}) == 1_200

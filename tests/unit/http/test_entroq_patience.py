@@ -83,6 +83,24 @@ async def test_a_repeated_lease_is_answered_with_the_tasks_value() -> None:
     assert [task["value"] for task in changed] == ["v", None]
 
 
+async def test_what_is_done_is_not_told_as_failed_because_nobody_leads_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(calls, "PATIENCE_S", 0.0)
+    service = Troubled()
+    caller = caller_of(service)
+    inserts = [{"queue": "/q"}]
+    (task,) = (await do(service, caller, "Modify", inserts=inserts))["inserted"]
+
+    async def nobody(*_: Any, **__: Any) -> Answer:
+        raise Refusal("unavailable", "no leader")
+
+    monkeypatch.setattr(service, "read", nobody)
+    renewal = {"oldId": {"id": task["id"]}, "newData": {"byMs": 9_000}, "mode": "CHANGE_LEASE"}
+    changed = (await do(service, caller, "Modify", changes=[renewal]))["changed"]
+    assert [task["version"] for task in changed] == [1]
+
+
 async def test_a_claim_and_a_listing_outlive_a_change_of_leader() -> None:
     service = Troubled()
     caller = caller_of(service)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from aiohttp import web
+from msgspec import Raw
 
 from raftq.wire.formats import encode
 from raftq_cluster.servers.http.admission import entrance_of
@@ -22,6 +23,7 @@ from raftq_cluster.servers.http.entroq.calls import (
     DependencyRefused,
     Method,
     listed_tasks,
+    written,
 )
 from raftq_cluster.servers.http.entroq.messages import Message
 from raftq_cluster.servers.http.entroq.rendering import Json, task_json
@@ -117,8 +119,8 @@ class _Server:
         """``GET /tasks/stream``: one document a line, one task each."""
         call = self._call(request)
         message = messages.TASKS.read(_nested(request.rel_url.raw_query_string))
-        lines = [encode(document, "json") for document in await self._documents(call, message)]
-        return self._answer(b"".join(line + b"\n" for line in lines), _LINES_TYPE)
+        lines = [bytes(document) + b"\n" for document in await self._documents(call, message)]
+        return self._answer(b"".join(lines), _LINES_TYPE)
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """``StreamTasks``: an enveloped message in, one with a task each out, and an end."""
@@ -131,7 +133,7 @@ class _Server:
         except Refusal as refusal:  # a stream's error stands at its end
             failed = _connect(errors.code_of(refusal), refusal.detail, [])
             return self._answer(_framed(END_OF_STREAM, {"error": failed}), STREAM_TYPE)
-        frames = [_framed(0, document) for document in documents]
+        frames = [_enveloped(0, bytes(document)) for document in documents]
         return self._answer(b"".join((*frames, _framed(END_OF_STREAM, {}))), STREAM_TYPE)
 
     def guarded(
@@ -168,8 +170,9 @@ class _Server:
         body = await self._context.bodies.read(request)
         return method.table.read(body or b"{}")
 
-    async def _documents(self, call: Call, message: Message) -> list[Json]:
-        return [{"tasks": [task_json(row)]} for row in await listed_tasks(call, message)]
+    async def _documents(self, call: Call, message: Message) -> list[Raw]:
+        rows = await listed_tasks(call, message)
+        return await written(rows, lambda row: {"tasks": [task_json(row)]})
 
     def _json(self, document: Json, status: int = 200) -> web.Response:
         headers = {"WWW-Authenticate": CHALLENGE} if status == 401 else {}
@@ -213,8 +216,9 @@ def _nested(raw_query: str) -> dict[str, Any]:
             inner = inner.setdefault(step, {})
             if not isinstance(inner, dict):
                 raise Refusal("invalid", f"{name[:80]}: there is no such field")
-        if messages.snake_case(field) in _LISTS:
-            inner.setdefault(field, []).append(value)
+        items = inner.setdefault(field, []) if messages.snake_case(field) in _LISTS else None
+        if isinstance(items, list):
+            items.append(value)
         elif field in inner:
             raise Refusal("invalid", f"{name[:80]}: given twice")
         else:
@@ -226,7 +230,10 @@ _LISTS: Final = frozenset(("task_id", "match_prefix", "match_exact", "ids"))
 
 
 def _framed(flags: int, document: Json) -> bytes:
-    body = encode(document, "json")
+    return _enveloped(flags, encode(document, "json"))
+
+
+def _enveloped(flags: int, body: bytes) -> bytes:
     return _FRAME.pack(flags, len(body)) + body
 
 

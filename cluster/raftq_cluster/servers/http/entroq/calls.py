@@ -9,6 +9,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from msgspec import Raw
+
+from raftq.wire.formats import encode
 from raftq_cluster.core import operations as op
 from raftq_cluster.core import queries
 from raftq_cluster.core.outcomes import (
@@ -31,6 +34,7 @@ from raftq_cluster.servers.http.entroq.errors import details_of
 from raftq_cluster.servers.http.entroq.messages import Message, Table
 from raftq_cluster.servers.http.entroq.rendering import (
     Json,
+    doc_json,
     docs_json,
     namespace_json,
     queue_json,
@@ -47,7 +51,9 @@ from raftq_cluster.service.verbs import check_listing
 PATIENCE_S: Final = 20.0  # outlives an election by far
 PAUSE_S: Final = 0.1  # between tries
 WAIT_MS: Final = 86_400_000  # of one wait for a task; the next begins where it ends
-LISTED_MAX: Final = 100_000  # of what a request without a limit lists
+LISTED_MAX: Final = 100_000  # of what one request lists, whatever limit it has
+ROWS_AT_ONCE: Final = 1_000  # written before others have their turn: some 10 ms
+MEMBERS_NAMED_MAX: Final = 1_000  # docs of a held set, in the details of a refusal
 SPENT_KEYS_AT_ONCE: Final = 64
 
 
@@ -186,7 +192,11 @@ async def _with_values(
     if not bare:
         return filled
     query = queries.Tasks("", "", bare, len(bare), omit_values=False)
-    now = {row.id: row for row in await call.caller.read(call.entrance, query)}
+    try:
+        found = await call.caller.read(call.entrance, query)
+    except Refusal:  # what is done is done: its answer must not look like a failure
+        return filled
+    now = {row.id: row for row in found}
     return [
         row._replace(value=now[row.id].value, kind=now[row.id].kind)
         if row.id in now and now[row.id].version == row.version
@@ -197,7 +207,7 @@ async def _with_values(
 
 async def tasks(call: Call, message: Message) -> Json:
     """List tasks of a queue, or of ids."""
-    return {"tasks": tasks_json(await listed_tasks(call, message))}
+    return {"tasks": await written(await listed_tasks(call, message), task_json)}
 
 
 async def listed_tasks(call: Call, message: Message) -> list[Any]:
@@ -205,7 +215,7 @@ async def listed_tasks(call: Call, message: Message) -> list[Any]:
     queue, ids, claimant = message["queue"], tuple(message["task_id"]), message["claimant_id"]
     if not queue and not ids:
         return []
-    limit = message["limit"] if message["limit"] > 0 else LISTED_MAX
+    limit = _limit_of(message)
     asked = LISTED_MAX if claimant else limit
     query = queries.Tasks(queue, "", ids, asked, message["omit_values"])
     rows = await call.caller.read(call.entrance, query)
@@ -230,7 +240,7 @@ async def docs(call: Call, message: Message) -> Json:
     if query is None or not query["namespace"]:
         raise Refusal("invalid", "docs: docs query must name a namespace", field="query.namespace")
     check_namespace(query["namespace"])
-    limit = query["limit"] if query["limit"] > 0 else LISTED_MAX
+    limit = _limit_of(query)
     ids = tuple(query["ids"])
     asked = queries.Docs(
         query["namespace"], ids, query["key_exact"] or None, query["key_start"], query["key_end"],
@@ -238,7 +248,7 @@ async def docs(call: Call, message: Message) -> Json:
     )  # fmt: skip
     rows = await call.caller.read(call.entrance, asked)
     check_listing(rows, call.entrance.limits)
-    return {"docs": docs_json(rows)}
+    return {"docs": await written(rows, doc_json)}
 
 
 async def claim_docs(call: Call, message: Message) -> Json:
@@ -267,8 +277,21 @@ async def namespace_stats(call: Call, message: Message) -> Json:
 
 
 def _matching(message: Message) -> tuple[tuple[str, ...], tuple[str, ...], int]:
-    limit = message["limit"] if message["limit"] > 0 else LISTED_MAX
-    return tuple(message["match_prefix"]), tuple(message["match_exact"]), limit
+    return tuple(message["match_prefix"]), tuple(message["match_exact"]), _limit_of(message)
+
+
+def _limit_of(message: Message) -> int:
+    limit: int = message["limit"]
+    return min(limit, LISTED_MAX) if limit > 0 else LISTED_MAX
+
+
+async def written(rows: Sequence[Any], write: Callable[[Any], Json]) -> list[Raw]:
+    """Write many rows as JSON, some at a time: a long listing must not hold the node."""
+    found: list[Raw] = []
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        found += [Raw(encode(write(row), "json")) for row in rows[start : start + ROWS_AT_ONCE]]
+        await asyncio.sleep(0)
+    return found
 
 
 def _done(outcome: Outcome, index: int, type_: Any, operation: Any, protocol: int) -> Any:
@@ -282,18 +305,24 @@ def _done(outcome: Outcome, index: int, type_: Any, operation: Any, protocol: in
 
 
 async def _members(call: Call, refusal: Refusal) -> list[Json]:
-    """Name the docs of held sets too: clients of protocol 1 know no others."""
-    details = []
+    """Name the docs of held sets too, where they may be read: clients of protocol 1 know no others."""
+    details: list[Json] = []
     for part in refusal.failed:
-        if isinstance(part, FailedDoc):
-            asked = queries.Docs(part.namespace, (), part.key, "", "", LISTED_MAX, True)
-            details += [
-                {
-                    "type": "CLAIM",
-                    "docId": {"namespace": row.namespace, "id": row.id, "version": row.version},
-                }
-                for row in (await call.entrance.read(asked)).value
-            ]
+        if not isinstance(part, FailedDoc):
+            continue
+        left = MEMBERS_NAMED_MAX - len(details)
+        asked = queries.Docs(part.namespace, (), part.key, "", "", left, True)
+        try:
+            rows = (await call.entrance.read(asked)).value if left else ()
+        except Refusal:  # forbidden, or nobody leads: what was refused is told anyway
+            continue
+        details += [
+            {
+                "type": "CLAIM",
+                "docId": {"namespace": row.namespace, "id": row.id, "version": row.version},
+            }
+            for row in rows
+        ]
     return details
 
 

@@ -12,13 +12,17 @@ import msgspec
 from msgspec import Raw
 
 from raftq.wire.formats import MalformedError, value_to_json
-from raftq_cluster.service.refusals import Refusal
+from raftq_cluster.service.refusals import Refusal, over_limit
 
 Message: TypeAlias = dict[str, Any]
 Reader: TypeAlias = Callable[[Any, str], Any]
 
 INT32_MAX: Final = 2**31 - 1
 INT64_MAX: Final = 2**63 - 1
+TEXTS_MAX: Final = 10_000  # of one list: ids, queues
+MESSAGES_MAX: Final = (
+    2_000  # of one list; reading one takes some 5 microseconds, and blocks the node
+)
 FIELD_CHARS_SHOWN_MAX: Final = 80
 _CAPITAL: Final = re.compile("[A-Z]")
 _INTEGER: Final = re.compile(r"-?[0-9]{1,19}")
@@ -94,13 +98,15 @@ def json_value(item: Any, path: str) -> bytes:
         raise _invalid(path, str(error)) from None
 
 
-def listed(reader: Reader) -> Reader:
-    """Make a reader of lists."""
+def listed(reader: Reader, items_max: int) -> Reader:
+    """Make a reader of lists, which refuses (``too_large``) those of more than ``items_max``."""
 
     def read(item: Any, path: str) -> list[Any]:
         items: Sequence[Any] = (
             item if isinstance(item, list) else _decoded(_arrays, item, path, "a list")
         )
+        if len(items) > items_max:
+            raise over_limit("too_large", f"{path}: {len(items)} items", "items_max", items_max)
         return [reader(entry, f"{path}[{position}]") for position, entry in enumerate(items)]
 
     return read
@@ -147,11 +153,11 @@ _INT32: Final = (int32, 0)
 _INT64: Final = (int64, 0)
 _FLAG: Final = (flag, False)
 _VALUE: Final = (json_value, None)
-_TEXTS: Final[tuple[Reader, Any]] = (listed(text), [])
+_TEXTS: Final[tuple[Reader, Any]] = (listed(text, TEXTS_MAX), [])
 
 
 def _many(table: Table) -> tuple[Reader, Any]:
-    return listed(nested(table)), []
+    return listed(nested(table), MESSAGES_MAX), []
 
 
 def _one(table: Table) -> tuple[Reader, Any]:
