@@ -8,6 +8,7 @@ from tests.support.raft_operations import drop, put, take
 
 from raftq_cluster.backends.raft.core_api import LEADER
 from raftq_cluster.backends.raft.messages import AskChain, Chain
+from raftq_cluster.core.machine import Machine
 from raftq_cluster.core.outcomes import Modified, Refused
 
 pytestmark = pytest.mark.asyncio
@@ -205,6 +206,21 @@ async def test_a_refusal_where_others_succeed_is_a_difference(three):
     await tell(three, [put("a")])
     await three.pass_s(0.5)
     assert failed(three) == {"n2"}
+
+
+async def test_a_state_that_another_has_taken_the_place_of_is_not_judged_any_more(three):
+    node = three["n3"]
+    right, node.replica.machine = node.replica.machine, Machine()
+    node.replica.machine.chain = 999
+    for source in ("n1", "n2"):
+        three.hold(source, "n3")
+    three.inject("n1", "n3", Chain(node.replica.index, 12_345))  # it asks, and hears nothing yet
+    assert node.watch._inquiry is not None
+    node.replica.replace(right, node.replica.index, node.replica.members)  # as an install does
+    for source in ("n1", "n2"):
+        three.link(source, "n3").is_held = False
+    await three.pass_s(2.0)
+    assert failed(three) == set()
 
 
 async def test_the_leadership_moves_when_the_leader_is_odd(three):

@@ -6,6 +6,7 @@ import pytest
 
 from raftq_cluster.backends.raft.clock_watch import PATIENCE_S, ClockWatch
 from raftq_cluster.backends.raft.log_clock import LogClock
+from raftq_cluster.backends.raft.transfer import HEIR_LAG_MAX
 
 EPOCH_NS = 1_700_000_000_000_000_000
 DAY_NS = 86_400 * 10**9
@@ -20,8 +21,11 @@ class OneOfThree:
         clock = LogClock(lambda: self.wall_ns, lambda: int(self.seconds * 1e9))
         self.watch = ClockWatch("n1", clock, lambda: self.seconds, skew_ms_max=500)
         self.transfers = []
+        self.lag = 0  # entries that the only heir lacks
         self.consensus = SimpleNamespace(
-            leader="n2", voters=["n1", "n2", "n3"], best_heir=lambda: "n3"
+            leader="n2",
+            voters=["n1", "n2", "n3"],
+            best_heir=lambda lag_max: "n3" if self.lag <= lag_max else "",
         )
         members = [SimpleNamespace(id=id_) for id_ in self.consensus.voters]
         self.watch.engine = SimpleNamespace(
@@ -81,6 +85,17 @@ def test_a_leader_whose_clock_is_off_hands_over_to_one_whose_clock_is_not(node):
     node.hear(n2=0, n3=0)
     assert node.transfers == []
     node.wall_ns += DAY_NS
+    node.watch.each_second()
+    assert node.transfers == ["n3"]
+
+
+def test_a_leader_whose_clock_is_off_does_not_stop_appending_for_an_heir_that_is_far_behind(node):
+    node.watch.engine.is_leader = True
+    node.consensus.leader = "n1"
+    node.lag = HEIR_LAG_MAX + 1
+    node.hear(n2=DAY_NS, n3=DAY_NS)
+    assert node.transfers == []
+    node.lag = HEIR_LAG_MAX
     node.watch.each_second()
     assert node.transfers == ["n3"]
 

@@ -339,6 +339,21 @@ async def test_the_leadership_moves_to_the_heir_without_a_pause(three):
     assert isinstance(later.outcomes[0], Modified)
 
 
+async def test_who_lacks_too_much_of_the_log_is_no_heir_for_whom_appending_stops(three):
+    three["n3"].syncs_by_itself = False
+    three["n1"].unfit = {"n2"}
+    for number in range(4):
+        three.submit("n1", put(f"{number}"))
+        await three.pass_s(0.2)
+    consensus = three["n1"].engine.consensus
+    assert consensus.is_live("n3")
+    assert consensus.best_heir() == "n3"
+    assert [consensus.best_heir(lag_max) for lag_max in (4, 3)] == ["n3", "n2"]
+    await three.kill("n2")
+    await three.pass_s(0.1)
+    assert [consensus.best_heir(lag_max) for lag_max in (4, 3)] == ["n3", ""]
+
+
 async def test_a_transfer_to_a_node_that_is_gone_is_given_up(three):
     three.hold("n1", "n2")
     three["n1"].engine.transfer("n2")

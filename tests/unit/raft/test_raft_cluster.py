@@ -7,6 +7,7 @@ import pytest_asyncio
 from tests.support.raft_cluster import RaftCluster, free_address
 from tests.support.raft_operations import put, take
 
+from raftq_cluster.backends.raft import running as running_module
 from raftq_cluster.backends.raft.calls import CallError
 from raftq_cluster.backends.raft.commands import Member
 from raftq_cluster.backends.raft.formation import Initial, Join
@@ -293,6 +294,18 @@ async def test_a_leader_goes_on_where_nobody_has_room(three):
     three.disks[leader].room_bytes = 1_000
     await three.until(lambda: running.facts.is_full)
     assert not running.engine.is_transferring
+    await three.do(leader, put("a"))
+    assert three.leader() == leader
+
+
+async def test_a_full_leader_does_not_stop_appending_for_an_heir_that_is_far_behind(
+    three, monkeypatch
+):
+    monkeypatch.setattr(running_module, "HEIR_LAG_MAX", -1)  # all others lack more than this
+    leader = three.leader()
+    three.disks[leader].room_bytes = 1_000
+    await three.until(lambda: three.running(leader).facts.is_full)
+    assert not three.running(leader).engine.is_transferring
     await three.do(leader, put("a"))
     assert three.leader() == leader
 

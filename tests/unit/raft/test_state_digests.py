@@ -186,6 +186,21 @@ async def test_where_nobody_can_decide_the_others_are_waited_for_and_then_the_le
     assert "differs from that of the leader" in three.fatal[other][0]
 
 
+async def test_a_state_that_another_has_taken_the_place_of_is_not_judged_any_more(
+    three, monkeypatch
+):
+    gone, other = (node_id for node_id in three.backends if node_id != three.leader())
+    await three.end(gone)
+    replica = three.running(other).replica
+    right, replica.machine = replica.machine, planted("keeps a wrong value")
+    await three.do(three.leader(), put("a", value=b"123"))
+    assert states(await verified(three, three.leader()))[other] == DIFFERENT
+    replica.machine = right  # as if it had been installed
+    monkeypatch.setattr(state_digests, "DECIDE_S", 0.0)
+    three.running(other).digests.tick()
+    assert three.fatal[other] == []
+
+
 async def test_what_others_say_out_of_turn_does_no_harm(three):
     digests, told = three.running("n1").digests, []
     for number in range(50):

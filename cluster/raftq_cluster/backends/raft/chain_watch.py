@@ -52,6 +52,7 @@ class ChainWatch:
         self._ahead: dict[str, Chain] = {}  # told of entries that are not applied here yet
         self._asked: dict[str, int] = {}  # entries not applied here yet whose chain a member wants
         self._inquiry: int | None = None  # the entry about which all were asked, if one is open
+        self._asking = replica.machine  # whose chain is in question
         self._said: dict[str, int] = {}
         self._inquired_s = -float("inf")
         engine.on(Chain, self._on_chain)
@@ -133,7 +134,8 @@ class ChainWatch:
     def _inquire(self) -> None:
         """Ask all for their chain at one index; a difference that was there before is there still."""
         self._inquiry, self._inquired_s = self._replica.index, self._monotonic()
-        self._said = {self._me: self._replica.machine.chain}
+        self._asking = self._replica.machine
+        self._said = {self._me: self._asking.chain}
         for peer in self._others():
             self._engine.send(peer, AskChain(self._inquiry))
 
@@ -150,6 +152,9 @@ class ChainWatch:
 
     def _decide(self, *, is_over: bool) -> None:
         assert self._inquiry is not None
+        if self._replica.machine is not self._asking:
+            self._inquiry = None  # a snapshot of the leader has taken the state's place: it is gone
+            return
         consensus = self._engine.consensus
         voters, leader = consensus.voters, consensus.leader
         verdict, is_by_majority = judge(self._me, self._said, voters, leader, is_over=is_over)

@@ -15,6 +15,7 @@ from typing import Any, Final
 from raftq_cluster.backends.raft.clock_board import OFF, OK, SPLIT, ClockBoard, Now, Verdict
 from raftq_cluster.backends.raft.engine import Engine
 from raftq_cluster.backends.raft.log_clock import LogClock
+from raftq_cluster.backends.raft.transfer import HEIR_LAG_MAX
 
 _log: Final = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class ClockWatch:
         if state != before:
             self._tell_operator(verdict, before)
         if state == OFF and self.engine.is_leader and not self.engine.is_transferring:
-            heir = self.engine.consensus.best_heir()
+            heir = self.engine.consensus.best_heir(HEIR_LAG_MAX)
             if heir and verdict.state_of(heir) == OK:
                 self.engine.transfer(heir)
 

@@ -173,9 +173,11 @@ class Consensus:
         """The term, and the last index of the log."""
         return self.core.term, self._log.last_index
 
-    def best_heir(self) -> str:
-        """The live voter whose log goes furthest, "" if there is none; a bad clock comes last."""
-        live = [voter for voter in self.voters if self.is_live(voter)]
+    def best_heir(self, lag_max: float = float("inf")) -> str:
+        """The live voter whose log goes furthest, "" if none lacks at most ``lag_max`` entries; a bad clock comes last."""
+        since = self._log.last_index - lag_max
+        live = [voter for voter in self.voters
+                if self.is_live(voter) and self.match_of(voter) >= since]  # fmt: skip
         return max(live, key=lambda voter: (self._fits(voter), self.match_of(voter)), default="")
 
     # --- the round ----------------------------------------------------------------------------

@@ -51,6 +51,7 @@ from raftq_cluster.backends.raft.storage.store import Store
 from raftq_cluster.backends.raft.storage.syncer import Runner
 from raftq_cluster.backends.raft.storage.witness import WitnessFile
 from raftq_cluster.backends.raft.surroundings import Surroundings
+from raftq_cluster.backends.raft.transfer import HEIR_LAG_MAX
 from raftq_cluster.backends.raft.upgrading import Upgrading
 from raftq_cluster.backends.raft.upkeep import Bounds, InThread, Upkeep
 from raftq_cluster.backends.raft.witnessing import Witness
@@ -351,7 +352,7 @@ class Running:
         self.facts.is_full = self.disk_free_bytes < self._full_bytes
         if not (self.facts.is_full and engine.is_leader) or engine.is_transferring:
             return
-        heir = engine.consensus.best_heir()
+        heir = engine.consensus.best_heir(HEIR_LAG_MAX)
         if heir and self._fits(heir):
             _log.warning("the disk of this leader is full: %s is to lead", heir)
             engine.transfer(heir)

@@ -50,6 +50,7 @@ class _Entry:
 
     def __init__(self, now_s: float) -> None:
         self.said: dict[str, str] = {}  # by member; "" has none
+        self.machine: Machine | None = None  # of which this node's digest is
         self.since_s = now_s
         self.is_decided = False
 
@@ -160,6 +161,7 @@ class StateDigests:
         finally:
             digesting.close()
             del self._running[entry]
+        self._of(entry).machine = machine
         for peer in self._others():  # before this node may stop because of it
             self._engine.send(peer, StateDigest(entry, digesting.result))
         self._say(entry, digesting.result)
@@ -198,6 +200,8 @@ class StateDigests:
         digests = entry.digests
         if entry.is_decided or self._me not in digests or len(set(digests.values())) == 1:
             return
+        if entry.machine is not self._replica.machine:
+            return  # a snapshot of another node has taken the state's place: it is gone
         consensus = self._engine.consensus
         voters, leader = consensus.voters, consensus.leader
         is_over = is_over or all(voter in entry.said for voter in voters)

@@ -12,6 +12,9 @@ from raftq_cluster.backends.raft.messages import Message, TimeoutNow
 
 # A transfer that has not happened after so long is given up.
 TRANSFER_S: Final = 1.0
+# Who leads on if it must does not stop appending for an heir that lacks more entries than these, some
+# tenths of a second of a busy log: it would wait in vain, again and again.
+HEIR_LAG_MAX: Final = 256
 
 
 class Transfer:
