@@ -248,6 +248,19 @@ async def test_a_set_that_somebody_holds_is_told_to_who_may_claim_and_not_read(
         assert answer.document()["details"][1]["docId"]["key"] == "k"
 
 
+async def test_ids_that_a_token_sees_tell_it_nothing_of_the_keys_of_others(tmp_path: Path) -> None:
+    tokens = Tokens(tmp_path, owner=["all:*"], caller=["insert:/x"])
+    async with serving(tokens=tokens.store) as node, node.peer() as peer:
+        last = node.service.new_id()
+        number = int(last[12:], 16)
+        for guess in range(1, 9):
+            document = {"inserts": [{"queue": "/x", "id": f"x{guess}"}],
+                        "idempotency_key": f"entroq.{last[:12]}{number + guess:x}"}  # fmt: skip
+            answer = await peer.ask("POST", "/v1/modify", bearer("caller"), document=document)
+            assert answer.status == 200
+        await fill(peer)
+
+
 async def test_rights_of_the_table_are_those_of_tokens() -> None:
     used = {right for case in CASES.values() for right, _ in case.needs}
     assert used == set(RIGHTS) - {"admin"}

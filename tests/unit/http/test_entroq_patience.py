@@ -54,13 +54,9 @@ async def do(service: Service, caller: Caller, method: str, **document: Any) -> 
     return msgspec.json.decode(msgspec.json.encode(reply))
 
 
-def caller_of(service: Service) -> Caller:
-    return Caller(service.new_id)
-
-
 async def test_a_modification_of_unknown_outcome_is_repeated_under_its_key_and_done_once() -> None:
     service = Troubled(UNKNOWN, NOBODY)
-    caller = caller_of(service)
+    caller = Caller()
     made = await do(service, caller, "Modify", inserts=[{"queue": "/q", "value": "v"}])
     assert made["inserted"][0]["value"] == "v"
     assert len({asked[-1][1] for asked in service.asked}) == 1  # type: ignore[misc]
@@ -71,7 +67,7 @@ async def test_a_modification_of_unknown_outcome_is_repeated_under_its_key_and_d
 
 async def test_a_repeated_lease_is_answered_with_the_tasks_value() -> None:
     service = Troubled()
-    caller = caller_of(service)
+    caller = Caller()
     inserts = [{"queue": "/q", "value": "v"}, {"queue": "/q"}]
     made = (await do(service, caller, "Modify", inserts=inserts))["inserted"]
     service.trouble = [UNKNOWN]
@@ -88,7 +84,7 @@ async def test_what_is_done_is_not_told_as_failed_because_nobody_leads_afterward
 ) -> None:
     monkeypatch.setattr(calls, "PATIENCE_S", 0.0)
     service = Troubled()
-    caller = caller_of(service)
+    caller = Caller()
     inserts = [{"queue": "/q"}]
     (task,) = (await do(service, caller, "Modify", inserts=inserts))["inserted"]
 
@@ -103,7 +99,7 @@ async def test_what_is_done_is_not_told_as_failed_because_nobody_leads_afterward
 
 async def test_a_claim_and_a_listing_outlive_a_change_of_leader() -> None:
     service = Troubled()
-    caller = caller_of(service)
+    caller = Caller()
     await do(service, caller, "Modify", inserts=[{"queue": "/q", "value": "v"}])
     service.trouble = [NOBODY, UNKNOWN]
     claimed = (await do(service, caller, "TryClaim", queues=["/q"]))["task"]
@@ -115,7 +111,7 @@ async def test_a_claim_and_a_listing_outlive_a_change_of_leader() -> None:
 async def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calls, "PATIENCE_S", 0.0)
     service = Troubled(*[NOBODY] * 50)
-    caller = caller_of(service)
+    caller = Caller()
     for method, document in (("Modify", {"inserts": [{"queue": "/q"}]}), ("Time", {})):
         with pytest.raises(Refusal) as refused:
             await do(service, caller, method, **document)
@@ -124,7 +120,7 @@ async def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_keys_whose_answers_have_arrived_are_forgotten_in_lots() -> None:
     service = Troubled()
-    caller = caller_of(service)
+    caller = Caller()
     for _ in range(calls.SPENT_KEYS_AT_ONCE + 1):
         await do(service, caller, "Modify", inserts=[{"queue": "/q"}])
     assert [asked[0][0] for asked in service.asked].count(op.FORGET) == 1

@@ -69,8 +69,7 @@ ROUTES: Final = (
 
 def handlers(context: Context) -> list[tuple[str, str, Handler]]:
     """Give the dialect's routes, with last ones for everything else under its prefixes."""
-    caller = Caller(context.service.new_id)
-    server = _Server(context, caller)
+    server = _Server(context, Caller())
     bound: list[tuple[str, str, Handler]] = [
         (route.http_method, REST + route.path, server.rest(METHODS[route.method]))
         for route in ROUTES

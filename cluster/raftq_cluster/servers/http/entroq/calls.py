@@ -6,6 +6,7 @@ repeats under one idempotency key, for ``PATIENCE_S``.
 """
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -67,19 +68,14 @@ class DependencyRefused(Exception):  # noqa: N818 - a refusal is an answer
 
 
 class Caller:
-    """Does operations with patience. One for all requests of a node.
+    """Does operations with patience. One for all requests of a node."""
 
-    Args:
-        keys: gives a new idempotency key at each call.
-    """
-
-    def __init__(self, keys: Callable[[], str]) -> None:
-        self._keys = keys
+    def __init__(self) -> None:
         self._spent: list[str] = []
 
     def key(self) -> str:
-        """Make an idempotency key."""
-        return f"entroq.{self._keys()}"
+        """Make an idempotency key that nobody can guess: others could use it first, or have it forgotten."""
+        return f"entroq.{secrets.token_hex(16)}"
 
     async def run(self, entrance: Entrance, operation: Any) -> tuple[int, Outcome]:
         """Do an operation that carries a key, until its outcome is known or patience ends."""
