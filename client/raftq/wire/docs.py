@@ -18,10 +18,12 @@ from raftq.wire.documents import (
     DocKey,
     DocSet,
     Document,
+    ExactNames,
     Id,
     IdempotencyKey,
     LeaseMs,
     Namespace,
+    Prefixes,
     Reply,
     Target,
 )
@@ -83,8 +85,8 @@ class DocsReply(Answer, kw_only=True):
 class NamespacesRequest(Document):
     """Namespaces by name: any of ``prefix``, any of ``exact``; neither means all. Sorted by name."""
 
-    prefix: list[str] = field(default_factory=list)
-    exact: list[str] = field(default_factory=list)
+    prefix: Prefixes = field(default_factory=list)
+    exact: ExactNames = field(default_factory=list)
     limit: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
     consistency: Literal["linearizable", "stale"] = "linearizable"
 

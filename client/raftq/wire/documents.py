@@ -25,6 +25,8 @@ Namespace = Annotated[str, Meta(min_length=1, max_length=1_024)]
 DocKey = Annotated[str, Meta(max_length=256, pattern=r"^[^\x00]*$")]
 GiveBackMs = Annotated[int, Meta(ge=0, le=7 * 86_400_000)]  # 0 gives back, else a lease
 IdempotencyKey = Annotated[str, Meta(max_length=128)]
+Prefixes = Annotated[list[str], Meta(max_length=100)]  # every name is compared with each
+ExactNames = Annotated[list[str], Meta(max_length=1_000)]
 Order = Literal["random", "fifo", "priority"]
 
 
@@ -313,8 +315,8 @@ class RenewReply(Answer, kw_only=True):
 class QueuesRequest(Document):
     """Queues by name: any of ``prefix``, any of ``exact``; neither means all. Sorted by name."""
 
-    prefix: list[str] = []
-    exact: list[str] = []
+    prefix: Prefixes = []
+    exact: ExactNames = []
     limit: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
     consistency: Literal["linearizable", "stale"] = "linearizable"
 

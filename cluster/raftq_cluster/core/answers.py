@@ -32,7 +32,8 @@ def _queues(state: "State", query: queries.Queues, _: int) -> list[QueueStats]:
     queues = state.queues
     names: Iterable[str] = queues
     if query.prefixes:
-        names = [name for name in queues if name in query.names or name.startswith(query.prefixes)]
+        exact = frozenset(query.names)
+        names = [name for name in queues if name in exact or name.startswith(query.prefixes)]
     elif query.names:
         names = [name for name in dict.fromkeys(query.names) if name in queues]
     first = nsmallest(query.limit, (name for name in names if queues[name].size))

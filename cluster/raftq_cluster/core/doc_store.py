@@ -244,9 +244,8 @@ class DocStore:
         spaces = self._namespaces
         names: Iterable[str] = spaces
         if query.prefixes:
-            names = [
-                name for name in spaces if name in query.names or name.startswith(query.prefixes)
-            ]
+            exact = frozenset(query.names)
+            names = [name for name in spaces if name in exact or name.startswith(query.prefixes)]
         elif query.names:
             names = [name for name in dict.fromkeys(query.names) if name in spaces]
         first = nsmallest(query.limit, (name for name in names if spaces[name].docs))

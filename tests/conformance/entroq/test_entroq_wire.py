@@ -200,7 +200,7 @@ async def test_a_body_that_is_cut_off_is_refused() -> None:
 @pytest.mark.parametrize(
     ("method", "item", "items"),
     [("Modify", '{"inserts":[%s]}', "{}"), ("TryClaim", '{"queues":[%s]}', '""'),
-     ("Tasks", '{"taskId":[%s]}', '"a"'), ("Docs", '{"query":{"ids":[%s]}}', '"a"')],
+     ("Queues", '{"matchPrefix":[%s]}', '"a"'), ("Tasks", '{"taskId":[%s]}', '"a"'), ("Docs", '{"query":{"ids":[%s]}}', '"a"')],
 )  # fmt: skip
 async def test_a_list_without_end_is_refused_before_it_is_read(
     method: str, item: str, items: str

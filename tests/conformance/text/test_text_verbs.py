@@ -139,6 +139,10 @@ async def test_a_refusal_is_a_problem_document_in_the_format_of_its_request(fmt:
         ("modify", {}, "invalid", ""),
         ("task", {"id": "none"}, "task_not_found", ""),
         ("tasks", {}, "invalid", "queue"),
+        ("queues", {"prefix": ["p"] * 101}, "invalid", "prefix"),
+        ("queues", {"exact": ["q"] * 1_001}, "invalid", "exact"),
+        ("namespaces", {"prefix": ["p"] * 101}, "invalid", "prefix"),
+        ("namespaces", {"exact": ["n"] * 1_001}, "invalid", "exact"),
         ("steal", {}, "not_found", ""),
     ],
 )

@@ -20,6 +20,7 @@ Reader: TypeAlias = Callable[[Any, str], Any]
 INT32_MAX: Final = 2**31 - 1
 INT64_MAX: Final = 2**63 - 1
 TEXTS_MAX: Final = 10_000  # of one list: ids, queues
+PREFIXES_MAX: Final = 100  # every name is compared with each
 MESSAGES_MAX: Final = (
     2_000  # of one list; reading one takes some 5 microseconds, and blocks the node
 )
@@ -197,6 +198,8 @@ MODIFY: Final = Table(
 TASKS: Final = Table(
     claimant_id=_TEXT, queue=_TEXT, limit=_INT32, task_id=_TEXTS, omit_values=_FLAG
 )
-QUEUES: Final = Table(match_prefix=_TEXTS, match_exact=_TEXTS, limit=_INT32)
+QUEUES: Final = Table(
+    match_prefix=(listed(text, PREFIXES_MAX), []), match_exact=_TEXTS, limit=_INT32
+)
 DOCS: Final = Table(query=_one(DOC_QUERY))
 CLAIM_DOCS: Final = Table(claim_query=_one(DOC_CLAIM))
