@@ -225,6 +225,19 @@ async def test_nobody_gets_anything_over_text(tmp_path: Path, verb: str) -> None
         assert (status, answer["code"]) == (401, "unauthenticated")
 
 
+async def test_ids_that_a_token_sees_do_not_tell_it_those_to_come(tmp_path: Path) -> None:
+    """Who has an id first keeps others from it: guessed ones would make their insertions fail."""
+    tokens = Tokens(tmp_path, caller=["insert:/x"], other=["insert:/y"])
+    async with http_node.serving(tokens=tokens.store) as node, node.peer() as peer:
+        last = node.service.new_id()
+        guesses = [f"{last[:12]}{number:x}{last[13:]}" for number in range(2, 9)]
+        inserts = [{"queue": "/x", "id": guess} for guess in guesses]
+        await peer.ask("POST", "/v1/modify", BEARER, document={"inserts": inserts})
+        other = ("Authorization", f"Bearer {secret_of('other')}")
+        asked = await peer.ask("POST", "/v1/modify", other, document={"inserts": [{"queue": "/y"}]})
+        assert asked.status == 200, asked
+
+
 # --- TaskQ over HTTP -----------------------------------------------------------------------------
 
 TASKQ_HTTP = {

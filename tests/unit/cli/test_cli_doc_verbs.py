@@ -72,6 +72,8 @@ def test_rm_deletes_docs_or_says_which_is_not_there():
     assert client.asked("modify")[0]["doc_deletes"] == [DOC]
     ran = invoke(client, "doc", "rm", "/ns", "d", "e")
     assert ran.code == 4
+    assert invoke(client, "doc", "rm", "/ns", "d", "d").code == 0
+    assert client.asked("docs")[-1]["id"] == ("d",)
     assert "no doc e in /ns" in ran.err
 
 

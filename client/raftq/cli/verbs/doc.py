@@ -140,9 +140,10 @@ def put(
 @click.pass_obj
 def remove(invocation: Invocation, namespace: str, ids: tuple[str, ...]) -> int:
     """Delete docs, all or none. Exit code 4 says that at least one is not there."""
+    ids = tuple(dict.fromkeys(ids))
     with invocation.client() as client:
         found = client.docs(namespace, id=ids, limit=len(ids), omit_values=True)
-        if len(found) < len(set(ids)):
+        if len(found) < len(ids):
             missing = sorted(set(ids) - {doc.id for doc in found})
             invocation.say(f"there is no doc {', '.join(missing)} in {namespace}")
             return NOTHING
