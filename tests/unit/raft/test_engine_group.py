@@ -339,6 +339,29 @@ async def test_the_leadership_moves_to_the_heir_without_a_pause(three):
     assert isinstance(later.outcomes[0], Modified)
 
 
+async def test_nothing_is_cut_in_a_term_that_a_power_cut_could_take_away(three):
+    leader, node = three["n1"], three["n3"]
+    three.isolate("n2")
+    three.hold("n3", "n1")  # what n1 proposes now is on the disk of n3 and not committed
+    three.submit("n1", put("a"))
+    await three.settle()
+    term, last = node.engine.core.term, node.disk.last_index
+    told = node.engine.consensus.held()
+    assert told == (term, last)
+    node.syncs_by_itself = False
+    await three.kill("n1")
+    cut = Append(term + 1, 1, 0, 0, last - 1, term, True, ((term + 1, b"\x01"),))
+    three.inject("n2", "n3", cut)
+    await three.turn()
+    assert (node.engine.core.term, node.disk.last_term) == (term + 1, term)
+    node.disk.complete_sync()
+    three.inject("n2", "n3", cut)
+    await three.turn()
+    assert (node.disk.last_index, node.disk.last_term) == (last, term + 1)
+    assert node.disk.power_cut().term == term + 1
+    assert leader.failures == node.failures == []
+
+
 async def test_who_lacks_too_much_of_the_log_is_no_heir_for_whom_appending_stops(three):
     three["n3"].syncs_by_itself = False
     three["n1"].unfit = {"n2"}

@@ -326,7 +326,7 @@ class Consensus:
             self._follow(append.term)
         verdict = judge(self._log, core.commit_index, append)
         rows = verdict.rows
-        if rows and not self._has_room(rows):
+        if rows and not (self._may_cut(append.term, verdict.prev_index) and self._has_room(rows)):
             # The leader hears of us, but of no progress; its next heartbeat finds the gap and asks again.
             rows, verdict = (), verdict._replace(verified=0)
         commit = min(append.commit, verdict.verified)
@@ -342,6 +342,15 @@ class Consensus:
         self._following_term = term
         self._verified = self._acked = self._heard_round = 0
         self._append = None
+
+    def _may_cut(self, term: int, prev_index: int) -> bool:
+        """Whether what lies behind ``prev_index`` may give way to what a leader of ``term`` has.
+
+        Not before that term is on disk. A power cut could leave the log short and the term forgotten: of a term in
+        which this node has told that it holds more (``pasts``), and would be taken for an older copy of itself.
+        """
+        is_cut = prev_index < self._log.last_index
+        return not is_cut or (term == self.core.term and self._log.vote_is_durable)
 
     def _has_room(self, rows: tuple[tuple[int, bytes], ...]) -> bool:
         try:
