@@ -13,6 +13,7 @@ from tests.support.virtual_disk import Fault, Loss, VirtualDisk
 
 from raftq_cluster.backends.raft.commands import Member, data_command
 from raftq_cluster.backends.raft.recovery import UNSEEN_TASKS, collector_off, recover
+from raftq_cluster.backends.raft.storage.journal import Journal
 from raftq_cluster.backends.raft.storage.segments import SEGMENT_BYTES
 from raftq_cluster.backends.raft.storage.store import Store
 from raftq_cluster.backends.raft.upkeep import YOUNG_TASKS_MAX, Bounds, Upkeep
@@ -218,6 +219,17 @@ async def test_the_log_keeps_what_a_peer_that_lags_needs_within_a_bound(
     log.needed = needed
     await log.snapshot()
     assert (log.store.journal.first_index, log.store.journal.last_index) == (first, 10)
+
+
+async def test_a_long_log_is_cut_without_a_look_at_each_entry(monkeypatch):
+    log = Log(VirtualDisk())
+    log.needed = 1
+    asked = []
+    look = Journal.entry
+    monkeypatch.setattr(Journal, "entry", lambda *args: asked.append(args[1]) or look(*args))
+    await log.snapshot()
+    assert log.store.journal.first_index == 1
+    assert asked == []
 
 
 EARLY = BOUNDS._replace(
