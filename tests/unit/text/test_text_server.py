@@ -1,6 +1,7 @@
 """The server starts and stops without losing a reply, and one bad peer is one peer's trouble."""
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -8,6 +9,7 @@ import uvloop
 from tests.support.text_node import ANSWER_S, Node, serving, until
 
 from raftq_cluster.core.queries import Queues
+from raftq_cluster.servers.text.connection import Connection
 from raftq_cluster.servers.text.limits import Patience
 from raftq_cluster.servers.text.server import TextServer
 from raftq_cluster.service.doors import Doors
@@ -49,6 +51,30 @@ def test_stopping_answers_what_is_in_flight_ends_waits_and_closes(loop: Loop) ->
             await stopping
 
     play(scene, loop)
+
+
+@on_both_loops
+def test_what_a_connection_took_is_free_again_when_it_is_over_without_the_collector(
+    loop: Loop,
+) -> None:
+    def connections() -> int:
+        return sum(type(item) is Connection for item in gc.get_objects())
+
+    async def scene() -> None:
+        async with serving() as node:
+            async with node.peer() as peer, node.peer() as other:
+                await peer.send(b'1 call claim 32 {"queues":["z"],"wait_ms":60000}\n')
+                await node.until_waiting()
+                assert await other.ask(b"2 ping\n", 7) == b"2 pong\n"
+                assert connections() == 2
+            await until(lambda: connections() == 0)
+
+    gc.collect()
+    gc.disable()
+    try:
+        play(scene, loop)
+    finally:
+        gc.enable()
 
 
 @on_both_loops

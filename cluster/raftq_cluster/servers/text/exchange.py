@@ -129,6 +129,8 @@ class Exchange:
     def abandon(self) -> None:
         """Answer nothing any more. What is under way is done, unless it waits."""
         self._is_abandoned = True
+        # The connection is freed when it is over: the collector seldom looks through what has lived for long.
+        self._send = _take_nothing
         for waiting in self._waits:
             waiting.give_up()
         self._waits.clear()
@@ -191,6 +193,10 @@ async def _answer(query: Query) -> bytes:
     except Exception:  # noqa: BLE001 - a fault of ours in one reply must not lose the others
         _log.exception("a query failed")
         return query.refused(replies.INTERNAL)
+
+
+def _take_nothing(_texts: Iterator[list[bytes]]) -> None:
+    """Nobody is there any more."""
 
 
 def _nothing_to_give_up() -> None:
