@@ -64,14 +64,14 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-_PASSWORD: Final = re.compile(r"(?<=:)[^:@/]*(?=@)|(?<=password=)(?:'[^']*'|[^&\s]*)")
+_PASSWORD: Final = re.compile(r"(?<=//)([^:@/]*:).*(?=@)|(?<=password=)(?:'[^']*'|[^&\s]*)")
 JOIN_WAIT: Final = "wait"  # for ``--join``: until a leader comes
 NODE_ID: Final = "[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 
 
 def without_password(dsn: str) -> str:
     """Write a DSN as it may be shown and logged."""
-    return _PASSWORD.sub("***", dsn)
+    return _PASSWORD.sub(r"\1***", dsn)
 
 
 def peer_addresses(text: str) -> tuple[str, ...]:

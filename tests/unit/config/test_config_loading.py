@@ -270,6 +270,9 @@ def test_who_listens_everywhere_is_reached_where_peers_reach_it(listening, peer,
         ("postgresql://u@h/d?password=s3cret&x=1", "postgresql://u@h/d?password=***&x=1"),
         ("host=h password='s3 cret' user=u", "host=h password=*** user=u"),
         ("postgresql://u@h/d", "postgresql://u@h/d"),
+        ("postgresql://u:s3:cr@et@h:5432/d", "postgresql://u:***@h:5432/d"),
+        ("postgresql://u:s3/cr?e#t@h/d", "postgresql://u:***@h/d"),
+        ("postgresql://h:5432/d?sslpassword=s3cret", "postgresql://h:5432/d?sslpassword=***"),
     ],
 )
 def test_a_password_in_a_dsn_is_not_shown(dsn, shown):

@@ -33,6 +33,12 @@ FAILURES: Final = (
 )
 
 
+_NO_DSN: Final = (
+    "--postgres-dsn is no address of a database: postgresql://USER@HOST:PORT/NAME, with percent-encoded"
+    " special characters (of a password)"
+)
+
+
 class Place(NamedTuple):
     """Where the tasks are."""
 
@@ -52,6 +58,8 @@ async def connect(place: Place) -> asyncpg.Connection:
     try:
         return await asyncpg.connect(place.dsn, timeout=CONNECT_S, **cache)
     except (*FAILURES, ValueError, TimeoutError) as error:
+        if type(error) is ValueError:  # what could not be read as a port may be of the password
+            raise StartError(_NO_DSN) from None
         raise StartError(f"--postgres-dsn: cannot connect: {_sentence(error)}") from error
 
 
