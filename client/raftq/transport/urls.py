@@ -15,6 +15,7 @@ URL_VARIABLE: Final = "RAFTQ_URL"
 ADDRESSES_MAX: Final = 64  # a cluster has a handful of nodes; more is a mistake
 _PORTS: Final = {"raftq": 7979, "raftqs": 7979, "http": 7677, "https": 7677}  # where none is given
 _SECRET: Final = re.compile(r"(?<=://)([^@/,]*)@")
+_MISPLACED: Final = re.compile(r"(^|,|://)(?:(?!://)[^,])*@")  # where a token may stand by mistake
 
 
 class Address(NamedTuple):
@@ -75,6 +76,8 @@ def parse_urls(urls: str | None) -> list[Address]:
 def _parse(scheme: str, place: str, text: str) -> Address:
     if scheme not in _PORTS:
         raise _bad(text, "it begins with none of raftq://, raftqs://, http://, https://")
+    if "@" in place:
+        raise _bad(text, "a token stands before the first host, and an address is HOST:PORT")
     host, port = _split(place)
     bare_ipv6 = ":" in host and not place.startswith("[")
     if not host or bare_ipv6 or any(char in " /?#@" or not char.isprintable() for char in host):
@@ -96,4 +99,5 @@ def _split(place: str) -> tuple[str, str]:
 
 
 def _bad(text: str, why: str) -> InvalidRequest:
-    return InvalidRequest(f"{text!r} is no raftq URL: {why}")
+    shown = _MISPLACED.sub(r"\1***@", text)
+    return InvalidRequest(f"{shown!r} is no raftq URL: {why}")

@@ -117,9 +117,11 @@ def _kept_peers(folder: Path) -> list[Address]:
     """Where the nodes whose data is here know each other; they cannot all move at once."""
     try:
         lines = (folder / _PEERS_FILE).read_text(encoding="ascii").splitlines()
+        return [Address.parse(line) for line in lines]
     except FileNotFoundError:
         return []
-    return [Address.parse(line) for line in lines]
+    except (OSError, ValueError) as error:
+        raise StartError(f"--data-dir: {folder / _PEERS_FILE} cannot be read: {error}") from error
 
 
 def _loopback(name: str, text: str) -> Address:

@@ -223,6 +223,15 @@ def test_a_taken_port_is_told_before_anything_starts(tmp_path):
     assert list(dev.temporary.iterdir()) == []
 
 
+def test_a_damaged_list_of_peers_is_told_in_a_sentence(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "dev-peers").write_text("nonsense\n")
+    dev = Dev(tmp_path, "--nodes", "3", "--data-dir", "data")
+    assert dev.end() == 1
+    assert dev.said.startswith("raftqd: --data-dir: ")
+    assert "dev-peers cannot be read" in dev.said
+
+
 def test_several_nodes_in_memory_leave_nothing_on_disk(tmp_path):
     status = os.statvfs("/dev/shm")
     with Dev(tmp_path, "--nodes", "3", "--memory") as dev:

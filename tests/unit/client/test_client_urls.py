@@ -74,8 +74,12 @@ def test_a_token_is_taken_out_of_the_urls(text, places, secret):
 
 
 @pytest.mark.parametrize(
-    "text", ["bad://rq_secret@a", "raftqs://rq_secret@a:x", "raftqs://rq_secret@"]
-)
+    "text",
+    [
+        "bad://rq_secret@a", "raftqs://rq_secret@a:x", "raftqs://rq_secret@", "raftqs://a,rq_secret@b",
+        "raftqs://x/rq_secret@a", "raftqs://u:x/rq_secret@a", "raftqs://x@rq_secret@a", "rq_secret@a",
+    ],
+)  # fmt: skip
 def test_no_error_shows_the_token_of_a_url(text):
     with pytest.raises(InvalidRequest) as refused:
         AsyncClient(text)
