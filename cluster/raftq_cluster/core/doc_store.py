@@ -220,6 +220,14 @@ class DocStore:
         if not space.sets:
             del self._namespaces[space.name]
 
+    def dismantle(self) -> None:
+        """Give the memory back, piece by piece. The end of this store."""
+        for space in self._namespaces.values():
+            while space.sets:
+                space.sets.popitem()
+            while space.docs:
+                space.docs.popitem()
+
     # --- questions ------------------------------------------------------------------------------
 
     def sets(self) -> Iterator[DocSet]:

@@ -98,6 +98,11 @@ class KeyTable:
                 return
             self.forget(key)
 
+    def dismantle(self) -> None:
+        """Give the memory back, record by record. The end of this table."""
+        while self._records:
+            self._records.popitem()
+
     def items(self) -> list[tuple[str, KeyRecord]]:
         """All records, oldest first."""
         return list(self._records.items())

@@ -252,15 +252,17 @@ class State:
     def dismantle(self) -> None:
         """Give the memory back, piece by piece, so that other threads have their turns meanwhile.
 
-        Tasks, queues and machine know each other: without this only the garbage collector would
-        ever free them, all at once. Nothing may be asked of this state any more.
+        Tasks, queues and machine know each other, and docs their namespaces: without this only the garbage
+        collector would ever free them, all at once. Nothing may be asked of this state any more.
         """
         for queue in self.queues.values():
             queue.clear()
         self.queues.clear()
         self.calendar = Calendar()
-        self.keys = KeyTable()
-        self.docs = DocStore()
+        keys, self.keys = self.keys, KeyTable()
+        keys.dismantle()
+        docs, self.docs = self.docs, DocStore()
+        docs.dismantle()
         tasks, self.tasks = self.tasks, {}
         while tasks:
             tasks.popitem()

@@ -1,10 +1,13 @@
 """What is asked of docs, and what of them is kept: listings, idempotency keys, snapshots, digests."""
 
+import gc
+
 import pytest
 from tests.support.doc_table import NS, DocTable, claim_docs, doc, held, transact
 
 from raftq_cluster.core import operations as op
 from raftq_cluster.core import queries
+from raftq_cluster.core.doc_store import DocSet, Namespace
 from raftq_cluster.core.outcomes import DocRow, DocsClaimed, NamespaceStats
 from raftq_cluster.core.restoring import restore
 from raftq_cluster.core.snapshot import DOC, DOC_SET
@@ -185,7 +188,18 @@ def test_the_chain_tells_what_was_written_to_docs() -> None:
     assert len(chains) == 6
 
 
-def test_the_end_of_a_machine_ends_its_docs() -> None:
-    table = everything()
-    table.machine.dismantle()
-    assert table.machine.docs.size_bytes == 0
+def test_a_dismantled_machine_gives_its_docs_back_without_the_collector() -> None:
+    def sets() -> int:
+        return sum(isinstance(item, DocSet | Namespace) for item in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = sets()
+        machine = everything().machine
+        assert sets() > before
+        machine.dismantle()
+        assert sets() == before
+        assert (machine.docs.size_bytes, len(machine.keys)) == (0, 0)
+    finally:
+        gc.enable()
