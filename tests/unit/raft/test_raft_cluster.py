@@ -10,7 +10,9 @@ from tests.support.raft_operations import put, take
 from raftq_cluster.backends.raft import running as running_module
 from raftq_cluster.backends.raft.calls import CallError
 from raftq_cluster.backends.raft.commands import Member
+from raftq_cluster.backends.raft.consensus import Consensus
 from raftq_cluster.backends.raft.formation import Initial, Join
+from raftq_cluster.backends.raft.messages import SnapshotChunk
 from raftq_cluster.config import StartError
 from raftq_cluster.core.outcomes import Claimed, Modified
 
@@ -272,6 +274,19 @@ async def test_nodes_that_have_all_moved_find_each_other_through_one_address(thr
     await moved(three, lambda _id: Join((three.addresses["n1"],)))
     await three.do("n3", put("b"))
     assert len(await three.digests()) == 1
+
+
+async def test_no_snapshot_is_taken_in_a_term_that_a_power_cut_could_take_away(three, monkeypatch):
+    leader = three.leader()
+    follower = next(three.running(id_) for id_ in three.backends if id_ != leader)
+    term = follower.engine.consensus.term
+    chunk = SnapshotChunk(term, 1_000, term, 10, 0, b"abc")
+    with monkeypatch.context() as patch:
+        patch.setattr(Consensus, "is_term_durable", False)
+        follower._on_snapshot_chunk(leader, chunk)
+        assert follower._receiver._partial is None
+    follower._on_snapshot_chunk(leader, chunk)
+    assert follower._receiver._partial.held == 3
 
 
 async def test_a_leader_whose_disk_is_full_hands_over_to_one_that_has_room(three):

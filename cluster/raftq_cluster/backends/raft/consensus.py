@@ -129,6 +129,11 @@ class Consensus:
         return self.core.term
 
     @property
+    def is_term_durable(self) -> bool:
+        """Whether this term is on disk: only then what an earlier one has left in the log may be cut."""
+        return self._log.vote_is_durable
+
+    @property
     def is_alone(self) -> bool:
         """Whether this node is the only voter."""
         return self._is_alone
@@ -350,7 +355,7 @@ class Consensus:
         which this node has told that it holds more (``pasts``), and would be taken for an older copy of itself.
         """
         is_cut = prev_index < self._log.last_index
-        return not is_cut or (term == self.core.term and self._log.vote_is_durable)
+        return not is_cut or (term == self.core.term and self.is_term_durable)
 
     def _has_room(self, rows: tuple[tuple[int, bytes], ...]) -> bool:
         try:

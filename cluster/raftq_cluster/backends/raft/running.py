@@ -292,8 +292,9 @@ class Running:
             self._sender.on_ack(peer, ack, self.engine.consensus.term)
 
     def _on_snapshot_chunk(self, peer: str, chunk: SnapshotChunk) -> None:
-        core = self.engine.core
-        if chunk.term == core.term and peer == core.leader:
+        consensus = self.engine.consensus
+        is_of_leader = chunk.term == consensus.term and peer == consensus.core.leader
+        if is_of_leader and consensus.is_term_durable:  # what is installed may cut the log
             self._receiver.on_chunk(peer, chunk)
 
     # --- for the engine (Owner) ---------------------------------------------------------------
