@@ -17,7 +17,7 @@ from raftq_cluster.core import operations as op
 from raftq_cluster.core import queries, rights
 from raftq_cluster.core.guarding import forbidden
 from raftq_cluster.core.operations import Claim, Operation
-from raftq_cluster.core.outcomes import Outcome, Refused
+from raftq_cluster.core.outcomes import Outcome, Refused, TaskRow, Transacted
 from raftq_cluster.core.queries import Query
 from raftq_cluster.core.rights import EVERYWHERE, Grants, allows, covers, touches
 from raftq_cluster.service.facade import Service
@@ -89,7 +89,7 @@ class Authorised:
                 item for item in checked if isinstance(item, Refused)
             ]
         index, outcomes = await self._service.run(admitted)
-        answers = iter(outcomes)
+        answers = map(self._shown, outcomes)
         return index, [item if isinstance(item, Refused) else next(answers) for item in checked]
 
     async def wait_claim(self, claim: Claim, wait_ms: int) -> tuple[int, Outcome]:
@@ -175,6 +175,20 @@ class Authorised:
         if isinstance(checked, Refused):
             return Answer(self._service.status().index, checked)
         return await self._service.read(query._replace(grants=self._grants), stale=stale)
+
+    def _shown(self, outcome: Outcome) -> Outcome:
+        """Leave out the values of changed tasks for who may neither read nor claim them."""
+        if not isinstance(outcome, Transacted) or not outcome.changed:
+            return outcome
+        return outcome._replace(
+            changed=tuple(
+                row if self._sees(row) else row._replace(value=b"") for row in outcome.changed
+            )
+        )
+
+    def _sees(self, row: TaskRow) -> bool:
+        grants, queue = self._grants, row.queue
+        return allows(grants, rights.READ, queue) or allows(grants, rights.CLAIM, queue)
 
     def _require(self, right: int, pattern: str) -> None:
         if not covers(self._grants, right, pattern):

@@ -248,6 +248,27 @@ async def test_a_set_that_somebody_holds_is_told_to_who_may_claim_and_not_read(
         assert answer.document()["details"][1]["docId"]["key"] == "k"
 
 
+@pytest.mark.parametrize(
+    ("rights", "value"),
+    [
+        ("change:/a", None),
+        ("read,change:/a", "v"),
+        ("claim,change:/a", "v"),
+        ("change,claim:*", "v"),
+    ],
+)
+async def test_the_answer_to_a_change_shows_a_value_only_to_who_may_see_it(
+    tmp_path: Path, rights: str, value: str | None
+) -> None:
+    tokens = Tokens(tmp_path, owner=["all:*"], caller=[rights])
+    async with serving(tokens=tokens.store) as node, node.peer() as peer:
+        inserts = {"inserts": [{"queue": "/a", "id": "in-a", "value": "v"}]}
+        await over_rest(peer, "Modify", inserts, bearer("owner"))
+        message = changed({"byMs": 9_000}, mode="CHANGE_LEASE")
+        answer = await over_rest(peer, "Modify", message, bearer("caller"))
+        assert answer.document()["changed"][0]["value"] == value
+
+
 async def test_ids_that_a_token_sees_tell_it_nothing_of_the_keys_of_others(tmp_path: Path) -> None:
     tokens = Tokens(tmp_path, owner=["all:*"], caller=["insert:/x"])
     async with serving(tokens=tokens.store) as node, node.peer() as peer:
