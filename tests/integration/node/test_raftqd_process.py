@@ -124,7 +124,8 @@ def refused(result: subprocess.CompletedProcess, code: int, words: str) -> None:
         (("--peers", "127.0.0.1:7678"), "No such option '--peers'"),
         (("--http", "7677"), "--http: '7677' is not HOST:PORT"),
         (("--text", "0.0.0.0:0"), "--text: 0.0.0.0:0 can be reached from other machines"),
-        (("--backend", "postgres"), "--backend: 'postgres' is not raft or memory"),
+        (("--backend", "postgres"), "--backend postgres needs --postgres-dsn"),
+        (("--backend", "sqlite"), "--backend: 'sqlite' is not "),
         (("--config", "none.toml"), "--config: none.toml cannot be read"),
     ],
 )
