@@ -157,6 +157,16 @@ async def test_connect_says_errors_in_its_own_way_with_details_in_protobuf() -> 
         assert text.status == 400
 
 
+async def test_a_version_below_0_is_a_wrong_one_over_connect_too() -> None:
+    async with serving() as node, node.peer() as peer:
+        wrong = {"id": "x", "version": -1, "queue": "/q"}
+        answer = await connect(peer, "Modify", {"deletes": [wrong]})
+        assert answer.status == 409, answer
+        detail = answer.document()["details"][1]
+        packed = base64.b64decode(detail["value"] + "==")
+        assert packed == b"\x08\x01\x12\x12\x0a\x01x\x10" + b"\xff" * 9 + b"\x01\x1a\x02/q"
+
+
 async def test_tasks_are_streamed_one_a_message() -> None:
     async with serving() as node, node.peer() as peer:
         await connect(peer, "Modify", {"inserts": [{"queue": "/q", "value": n} for n in range(3)]})

@@ -30,6 +30,7 @@ from raftq_cluster.service.refusals import Refusal
 Json: TypeAlias = dict[str, Any]
 
 MODIFY_DEP: Final = "api.ModifyDep"
+_UINT64_MAX: Final = 2**64 - 1
 
 
 class Code(NamedTuple):
@@ -203,6 +204,7 @@ def _bytes(field: int, value: bytes) -> bytes:
 
 def _varint(value: int) -> bytes:
     out = bytearray()
+    value &= _UINT64_MAX  # below 0: two's complement, as protobuf has it
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
         value >>= 7
