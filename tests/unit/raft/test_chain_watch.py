@@ -6,6 +6,7 @@ from tests.support.engine_group import EPOCH_NS, EngineGroup
 from tests.support.planted import planted
 from tests.support.raft_operations import drop, put, take
 
+from raftq_cluster.backends.raft import replica
 from raftq_cluster.backends.raft.core_api import LEADER
 from raftq_cluster.backends.raft.messages import AskChain, Chain
 from raftq_cluster.core.machine import Machine
@@ -169,6 +170,32 @@ async def test_what_is_too_long_ago_or_not_known_is_not_compared(three):
     three.inject("n2", "n1", AskChain(three["n1"].replica.index - 1))
     await three.pass_s(1.0)
     assert failed(three) == set()
+
+
+async def test_what_comes_after_everybody_has_forgotten_it_is_no_difference(monkeypatch):
+    monkeypatch.setattr(replica, "CHAINS_KEPT", 4)
+    group = EngineGroup(3, compares=True)
+    await group.elect("n1")
+    both = [("n1", "n3"), ("n2", "n3"), ("n3", "n1"), ("n3", "n2")]
+    await tell(group, [put("first")])
+    links = [group.hold(*ends) for ends in both]  # n3 as if it stood still, and its last words late
+    group["n3"].watch._tell()
+    for number in range(12):
+        await tell(group, [put(f"{number}")])
+        await group.pass_s(0.2)
+    old, ask = group.waiting("n3", "n1"), AskChain(group["n3"].replica.index)
+    assert any(type(message) is Chain for message in old)
+    assert group["n1"].replica.chain_at(ask.entry) is None
+    group.inject("n3", "n1", ask)
+    for link in links:
+        link.is_held = False
+    await group.pass_s(3.0)
+    await tell(group, [put("last")])
+    await group.pass_s(1.0)
+    index = group["n1"].replica.index
+    assert failed(group) == set()
+    assert [node.watch.verified_index for node in group.nodes.values()] == [index] * 3
+    group.stop()
 
 
 async def test_a_question_about_an_entry_that_is_not_applied_yet_is_answered_when_it_is(three):

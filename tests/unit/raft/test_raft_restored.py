@@ -6,7 +6,9 @@ import pytest
 import pytest_asyncio
 from tests.support.raft_cluster import RaftCluster
 from tests.support.raft_operations import put
+from tests.support.virtual_disk import VirtualDisk
 
+from raftq_cluster.backends.raft import witnessing
 from raftq_cluster.config import StartError
 from raftq_cluster.core.outcomes import Modified
 
@@ -96,6 +98,25 @@ async def test_a_restored_node_is_replaced_by_a_new_one(three):
     await three.running("n1").steward.remove("n3")
     await three.join("n4", through="n1")
     await three.do("n4", put("b"))
+    assert len(await three.digests()) == 1
+
+
+async def test_who_joins_anew_under_the_name_of_a_former_member_is_not_taken_for_it(
+    three, monkeypatch
+):
+    monkeypatch.setattr(witnessing, "KEEP_S", 1_000_000)  # nor is anything forgotten meanwhile
+    await copy_and_run_on(three, "n3")
+    await until_told(three, "n3", three.backends["n3"])
+    before = three.running("n3").identity.birth
+    await three.end("n3")
+    await three.running("n1").steward.remove("n3")
+    three.disks["n3"] = VirtualDisk()
+    await three.join("n3", through="n1")
+    assert before in three.running("n1")._witness._pasts.known  # what the former one had told
+    await three.end("n3")
+    await three.start("n3")
+    await three.do("n3", put("b"))
+    assert not any(three.fatal.values())
     assert len(await three.digests()) == 1
 
 
