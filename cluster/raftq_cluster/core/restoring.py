@@ -14,6 +14,10 @@ from raftq_cluster.core.state import MachineError
 from raftq_cluster.core.task import Task, task_of
 
 
+class SnapshotVersionError(MachineError):
+    """A snapshot is whole, and of a version of raftq that this one cannot read."""
+
+
 class Restoring:
     """Takes records in their order; ``machine`` is complete after the last."""
 
@@ -56,7 +60,11 @@ class Restoring:
     def _head(self, record: Record) -> None:
         version = record[1]
         if version not in snapshot.VERSIONS_READ:
-            raise MachineError(f"snapshots of version {version} cannot be read")
+            reads = " and ".join(map(str, snapshot.VERSIONS_READ))
+            raise SnapshotVersionError(
+                f"another version of raftq has written it: it is a snapshot of version {version},"
+                f" and this one reads {reads}"
+            )
         machine = self.machine
         _, _, machine.index, machine.now_ms, machine.seq, machine.chain = record
 

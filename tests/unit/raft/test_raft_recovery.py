@@ -15,6 +15,7 @@ from raftq_cluster.backends.raft.storage.store import Store
 from raftq_cluster.codec.snapshots import encode_chunk
 from raftq_cluster.config import StartError
 from raftq_cluster.core.machine import Machine
+from raftq_cluster.core.snapshot import HEAD, VERSION, VERSIONS_READ
 
 ME = (Member("n1", "", True),)
 BOTH = (*ME, Member("n2", "h:1", True))
@@ -47,6 +48,14 @@ def test_a_member_list_is_in_force_from_the_moment_it_is_in_the_log(store):
     store.journal.append(1, b"\x01")
     recovered = recover(store, ME)
     assert (recovered.members, recovered.replica.members) == (BOTH, ME)
+
+
+@pytest.mark.parametrize("version", [VERSIONS_READ[0] - 1, VERSION + 1])
+def test_a_snapshot_of_another_version_stops_the_start_and_is_not_called_damaged(store, version):
+    write_snapshot(store, 7, [encode_chunk([(HEAD, version)])])
+    what = f"up to entry 7 cannot be read: another version of raftq has written it: .* {version},"
+    with pytest.raises(StartError, match=what):
+        recover(store, ME)
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 from tests.support.snapshot_pair import MEMBERS, TERM, Follower, machine_with, snapshot_of
 from tests.support.virtual_disk import Fault, Loss, PowerCut, VirtualDisk
 
+from raftq_cluster.backends.raft.commands import encode_members
 from raftq_cluster.backends.raft.peer_api import PeerError
 from raftq_cluster.backends.raft.snapshot_receiving import FULL_S, REFUSED_S, SILENT_S
 from raftq_cluster.backends.raft.storage.snapshots import ROOM_FOR_LOG_BYTES
 from raftq_cluster.codec.snapshots import encode_chunk
 from raftq_cluster.core.machine import Machine
+from raftq_cluster.core.snapshot import HEAD, VERSION
 
 pytestmark = pytest.mark.asyncio
 
@@ -239,6 +241,14 @@ async def test_damaged_bytes_are_never_installed_and_asked_for_again(disk, caplo
     assert follower.failures == []
 
 
+def raw_of(chunks, config):
+    writer = Follower(VirtualDisk()).store.snapshots.begin(50, 3, config)
+    for chunk in chunks:
+        writer.write(chunk)
+    writer.finish()
+    return writer._files.content(writer._directory / f"{50:020d}-{3:020d}.snap")
+
+
 @pytest.mark.parametrize(
     "chunks",
     [
@@ -249,16 +259,20 @@ async def test_damaged_bytes_are_never_installed_and_asked_for_again(disk, caplo
     ],
 )
 async def test_a_state_that_cannot_be_read_is_never_installed(disk, caplog, chunks):
-    writer = Follower(VirtualDisk()).store.snapshots.begin(50, 3, b"\x90")
-    for chunk in chunks:
-        writer.write(chunk)
-    writer.finish()
-    raw = writer._files.content(writer._directory / f"{50:020d}-{3:020d}.snap")
     follower = Follower(disk)
-    await follower.take_all(raw)
+    await follower.take_all(raw_of(chunks, b"\x90"))
     assert "is refused" in caplog.text
     assert follower.names() == [f"{0:020d}-{0:020d}.snap"]
     assert (follower.replica.index, follower.failures) == (0, [])
+
+
+async def test_a_snapshot_of_another_version_stops_the_node_and_is_not_asked_for_again(disk):
+    follower = Follower(disk)
+    chunks = [encode_chunk([(HEAD, VERSION + 1)])]
+    await follower.take_all(raw_of(chunks, encode_members(MEMBERS)))
+    (failure,) = follower.failures
+    assert f"a snapshot of version {VERSION + 1}, and this one reads" in failure
+    assert follower.replica.index == 0
 
 
 async def test_a_snapshot_without_room_is_put_off(disk, caplog):

@@ -26,7 +26,7 @@ from raftq_cluster.codec.formats import FORMATS, Formats
 from raftq_cluster.codec.snapshots import encode_chunk
 from raftq_cluster.config import StartError
 from raftq_cluster.core.machine import Machine
-from raftq_cluster.core.restoring import restore
+from raftq_cluster.core.restoring import SnapshotVersionError, restore
 from raftq_cluster.core.state import MachineError
 
 # From so many tasks on, a state is kept out of the collector's sight: looking through it takes a second.
@@ -63,6 +63,10 @@ def recover(
         _check_formats(store, replica)
     except FormatTooNewError as error:
         raise StartError(str(error)) from error
+    except SnapshotVersionError as error:
+        raise StartError(
+            f"the state up to entry {reader.info.index} cannot be read: {error}"
+        ) from error
     except (CodecError, MachineError) as error:
         raise StartError(
             f"the state up to entry {reader.info.index} is not valid: {error}"

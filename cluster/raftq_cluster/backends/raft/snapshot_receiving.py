@@ -34,7 +34,7 @@ from raftq_cluster.backends.raft.upkeep import SYNC_BYTES, InThread
 from raftq_cluster.codec.errors import CodecError
 from raftq_cluster.codec.formats import FIRST, Formats
 from raftq_cluster.core.machine import Machine
-from raftq_cluster.core.restoring import restore
+from raftq_cluster.core.restoring import SnapshotVersionError, restore
 from raftq_cluster.core.state import MachineError
 
 _log: Final = logging.getLogger(__name__)
@@ -221,6 +221,8 @@ class SnapshotReceiver:
         except StorageFullError as error:
             self._put_off(error)
             await self._abort()
+        except SnapshotVersionError as error:  # as a log in a format that is too new
+            self._fail(f"the leader's snapshot cannot be read: {error}")
         except (CorruptError, ForeignError, CodecError, MachineError) as error:
             self._not_before_s = self._monotonic() + REFUSED_S
             _log.error("the leader's snapshot is refused, and asked for again: %s", error)
