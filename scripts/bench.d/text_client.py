@@ -36,7 +36,7 @@ class Connection(asyncio.Protocol):
         self.done: asyncio.Future[None] = loop.create_future()
         self.cycles = 0
         self.took_s: list[float] = []  # from request to reply, in slot 0
-        self._now_s = loop.time
+        self._now_s = time.monotonic  # uvloop's own time goes in milliseconds
         self._end_s = end_s
         self._open_slots = slots
         rids = range(slots)
@@ -94,7 +94,7 @@ async def drive(
 ) -> list[Connection]:
     """Keep cycles going for a time; give the connections, which have counted them."""
     loop = asyncio.get_running_loop()
-    end_s = loop.time() + seconds
+    end_s = time.monotonic() + seconds
     tls = ssl.create_default_context(cafile=CA) if CA else None
     made: list[Connection] = []
     for number in range(connections):
