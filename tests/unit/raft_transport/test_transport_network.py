@@ -1,6 +1,7 @@
 """Two and three networks on loopback: who may speak to whom, and what a stranger can do."""
 
 import asyncio
+import gc
 import pickle
 import random
 
@@ -11,6 +12,7 @@ from tests.support.raft_cluster import until
 
 from raftq_cluster.backends.raft.peer_api import AskError, Identity, PeerError
 from raftq_cluster.backends.raft.transport import accepting
+from raftq_cluster.backends.raft.transport.accepting import AcceptedLink
 from raftq_cluster.backends.raft.transport.framing import length_of
 from raftq_cluster.backends.raft.transport.hello import PEER, Hello, pack
 from raftq_cluster.backends.raft.transport.network import STRANGERS_MAX, PeerNetwork
@@ -172,6 +174,28 @@ async def test_a_frame_that_is_refused_closes_its_connection_and_no_other(nodes)
     one.network.send("n2", b"good")
     one.network.flush()
     await until(lambda: ("n1", b"good") in other.owner.frames)
+
+
+async def test_what_an_accepted_connection_took_is_free_again_when_it_is_over_without_the_collector(
+    nodes,
+):
+    def links():
+        return sum(isinstance(item, AcceptedLink) for item in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = links()
+        one, other = await pair(nodes)
+        assert await other.network.ask(one.network.address, b"q", timeout_s=WAIT_S)
+        _, stranger = await raw(one)
+        stranger.write(length_of(b"x" * 100) + b"half")
+        await until(lambda: links() == before + 3)
+        stranger.close()
+        one.network.set_peers({}), other.network.set_peers({})
+        await until(lambda: links() == before)
+    finally:
+        gc.enable()
 
 
 async def test_a_newer_connection_of_a_member_takes_the_place_of_the_older(nodes):

@@ -98,6 +98,9 @@ class AcceptedLink(asyncio.Protocol):
         self._stop_timer()
         if self._task is not None:
             self._task.cancel()
+        self._take = (
+            _take_nothing  # else it would refer to itself, and stay with what it holds of a frame
+        )
         self._host.left(self)
 
     # --- the handshake ------------------------------------------------------------------------
@@ -192,3 +195,7 @@ class AcceptedLink(asyncio.Protocol):
         """Close at once."""
         if self._transport is not None:
             self._transport.abort()
+
+
+def _take_nothing(_frame: bytes) -> None:
+    """The connection is over."""
