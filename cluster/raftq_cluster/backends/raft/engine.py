@@ -373,10 +373,10 @@ class Engine:
             self._transfer.advance()
         if len(forwarding.queue):
             self._propose()
-        self._begin_sync()  # before sending and applying: the disk works meanwhile
         forwarding.send_round()
         consensus.send_round()
         self._network.flush()
+        self._begin_sync()  # before applying: the disk works meanwhile
         self._is_woken = False
         is_applied = self._apply()
         if is_applied:
