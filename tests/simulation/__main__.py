@@ -1,17 +1,21 @@
-"""``scripts/simulate``: seeds one after the other, and one report; exit code 1 if a promise was broken."""
+"""``scripts/simulate``: any number of seeds, and one report; exit code 1 if a promise was broken, 2 if it was cut off."""
 
 import argparse
+import gc
 import sys
-import time
-from collections import Counter
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Final
 
-from tests.simulation.coverage import Coverage
 from tests.simulation.options import Options
 from tests.simulation.planting import BUGS, planted
+from tests.simulation.series import ROOT, Results, Series, version
 from tests.simulation.shrinking import Shrinker
 from tests.simulation.simulation import Result, simulate
+from tests.simulation.summary import Summary, Total, summary_of
 
-TAIL = 60  # lines of the trace that are shown
+TAIL: Final = 60  # lines of the trace that are shown
+MANY: Final = 50  # seeds whose results are kept in a file without being asked for one
 
 
 def numbers(text: str) -> tuple[int, ...]:
@@ -22,18 +26,20 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/simulate", description="Whole clusters under faults, in virtual time."
     )
-    parser.add_argument("--seed", type=int, default=1, help="the first seed (default 1)")
-    parser.add_argument("--seeds", type=int, default=1, help="how many, one after the other")
-    parser.add_argument(
-        "--nodes", type=int, default=3, choices=(1, 3, 5), help="voters (default 3)"
-    )
-    parser.add_argument("--minutes", type=float, default=1.0, help="virtual time with faults")
-    parser.add_argument("--faults", type=numbers, help="only these of the seed's faults, or none")
-    parser.add_argument("--clients", type=numbers, help="only these of the seed's clients, or none")
-    parser.add_argument("--plant", choices=sorted(BUGS), help="with this bug planted")
-    parser.add_argument("--no-shrink", action="store_true", help="leave a failing run as it is")
-    parser.add_argument("--trace", action="store_true", help="print the trace of the last run")
-    parser.add_argument("--keep-going", action="store_true", help="also after a broken promise")
+    add = parser.add_argument
+    add("--seed", "--from", type=int, default=1, help="the first seed (default 1)")
+    add("--seeds", type=int, default=1, help="how many, one after the other")
+    add("--jobs", type=int, default=1, help="how many at a time (default 1)")
+    add("--nodes", type=int, default=3, choices=(1, 3, 5), help="voters (default 3)")
+    add("--minutes", type=float, default=1.0, help="virtual time with faults (default 1)")
+    add("--faults", type=numbers, help="only these of the seed's faults, or none")
+    add("--clients", type=numbers, help="only these of the seed's clients, or none")
+    add("--plant", choices=sorted(BUGS), help="with this bug planted")
+    add("--results", type=Path, help="go on with the series in this file"
+        f" (from {MANY} seeds on, build/simulation/NODES.results)")  # fmt: skip
+    add("--no-shrink", action="store_true", help="leave a failing run as it is")
+    add("--trace", action="store_true", help="print the trace of each run")
+    add("--stop", action="store_true", help="stop at the first broken promise")
     return parser.parse_args()
 
 
@@ -42,69 +48,79 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def report_broken(result: Result) -> None:
-    say(f"BROKEN by seed {result.options.seed} ({result.temper}):")
-    for sentence in result.broken[:10]:
-        say(f"  {sentence}")
-    say(f"repeat it: {result.options.command()}")
+def broken_lines(result: Result) -> list[str]:
+    lines = [f"BROKEN by seed {result.options.seed} ({result.temper}):"]
+    lines += [f"  {sentence}" for sentence in result.broken[:10]]
+    return [*lines, f"repeat it: {result.options.command()}"]
 
 
-def report_trace(result: Result, lines: int) -> None:
+def trace_lines(result: Result, count: int) -> list[str]:
     chosen = result.options.faults
-    say("faults:")
-    for fault in result.planned:
-        if fault.at_s < result.seconds and (chosen is None or fault.number in chosen):
-            say(f"  {fault.at_s:10.6f} {fault.number}: {fault.name}")
-    say("trace:")
-    for line in result.tail[-lines:]:
-        say(f"  {line}")
+    faults = [
+        f"  {fault.at_s:10.6f} {fault.number}: {fault.name}"
+        for fault in result.planned
+        if fault.at_s < result.seconds and (chosen is None or fault.number in chosen)
+    ]
+    return ["faults:", *faults, "trace:", *(f"  {line}" for line in result.tail[-count:])]
 
 
-def report(results: int, seconds: float, counts: Counter[str], coverage: Coverage) -> None:
-    say("")
-    say(coverage.table())
-    say("")
-    for name in sorted(counts):
-        say(f"{name:28} {counts[name]}")
-    say(f"{'virtual seconds':28} {seconds:.0f}")
-    say(f"{'CPU seconds':28} {time.process_time():.1f}")
-    say(f"{'seeds':28} {results}")
+def carry_out(options: Options, *, is_shrunk: bool, is_traced: bool) -> Summary:
+    """One run, made smaller if it broke a promise."""
+    result = simulate(options)
+    summary = summary_of(result)
+    if result.broken:
+        summary.report = broken_lines(result)
+        if is_shrunk:
+            result = Shrinker(simulate, say).shrink(result)
+            summary.report += broken_lines(result)
+        summary.report += trace_lines(result, TAIL)
+    elif is_traced:
+        summary.report = trace_lines(result, len(result.tail))
+    return summary
+
+
+def results_of(options: argparse.Namespace) -> Results:
+    """Where the series is kept: what came of the same code and the same kind of run counts."""
+    path = options.results
+    if path is None and options.seeds >= MANY:
+        path = ROOT / "build" / "simulation" / f"{options.nodes}.results"
+    kind = (version(), options.nodes, f"{options.minutes:g}", options.faults, options.clients,
+            options.plant or "")  # fmt: skip
+    return Results(path, "/".join(str(part).replace(" ", "") for part in kind))
 
 
 def run(options: argparse.Namespace) -> int:
-    counts: Counter[str] = Counter()
-    coverage, seconds, broken = Coverage(), 0.0, 0
-    result = None
-    for seed in range(options.seed, options.seed + options.seeds):
-        result = simulate(
-            Options(seed, options.nodes, options.minutes * 60, options.faults, options.clients)
-        )
-        counts.update(result.counts)
-        coverage.add(result.coverage)
-        seconds += result.seconds
-        if result.broken:
-            broken += 1
-            report_broken(result)
-            if not options.no_shrink:
-                result = Shrinker(simulate, say).shrink(result)
-                report_broken(result)
-            report_trace(result, TAIL)
-            if not options.keep_going:
-                break
-    report(options.seeds, seconds, counts, coverage)
-    if result is not None:
-        if options.trace and not result.broken:
-            report_trace(result, len(result.tail))
-        say(f"{'hash of the last run':28} {result.trace_hash}")
-    say(f"{broken} broken" if broken else "nothing was broken")
-    return 1 if broken else 0
+    todo = [
+        Options(seed, options.nodes, options.minutes * 60, options.faults, options.clients)
+        for seed in range(options.seed, options.seed + options.seeds)
+    ]
+    series = Series(
+        lambda one: carry_out(one, is_shrunk=not options.no_shrink, is_traced=options.trace),
+        results_of(options),
+        say,
+        jobs=options.jobs,
+    )
+    gc.freeze()  # what is loaded stays: processes of runs need not look at it
+    try:
+        is_whole = series.carry_out(todo, is_stopping_at_first=options.stop)
+    except KeyboardInterrupt:
+        is_whole = False
+    total = Total(series.summaries)
+    for line in total.lines():
+        say(line)
+    if len(series.summaries) == 1:
+        say(f"{'hash of the run':32} {series.summaries[0].trace_hash}")
+    if total.broken:
+        return 1
+    if not is_whole:
+        say(f"cut off: {len(todo) - total.seeds} seeds were not run")
+        return 2
+    return 0
 
 
 def main() -> int:
     options = arguments()
-    if options.plant is None:
-        return run(options)
-    with planted(options.plant):
+    with planted(options.plant) if options.plant else nullcontext():
         return run(options)
 
 

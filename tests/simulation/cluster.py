@@ -16,6 +16,7 @@ from raftq_cluster.backends.api import (
     ReplaceMember,
     TransferLeadership,
 )
+from raftq_cluster.backends.raft.commands import Member
 from raftq_cluster.backends.raft.formation import Initial, Join
 from tests.simulation.checkers.raft_rules import Raft
 from tests.simulation.clock import ProcessClock
@@ -28,6 +29,8 @@ from tests.simulation.process import ProcessLoop
 from tests.simulation.world import World
 
 NODES_MAX: Final = 24  # machines over the whole run
+# One that is damaged for good leaves a majority of three, and of no fewer.
+VOTERS_MIN: Final = 3
 LET_IN_TRIES: Final = 30
 ORDER_S: Final = 12.0  # the operator's patience with one node
 
@@ -51,6 +54,7 @@ class Cluster:
         self.operator = ProcessLoop(world, ProcessClock(world), "operator", self.judge.blame)
         self.chance = world.random("operator")
         self.orders = 0
+        self._going: set[str] = set()  # whose removal was ordered: it may take effect late
         self.is_closing = False  # nothing new is begun
         self.clock_spread_ns = 0
         names = [f"n{number + 1}" for number in range(count)]
@@ -72,14 +76,32 @@ class Cluster:
                    if node.engine is not None and node.engine.core.role == "leader"]  # fmt: skip
         return max(leading, key=lambda node: node.engine.core.term, default=None)
 
-    def member_ids(self) -> list[str]:
+    def members(self) -> list[Member]:
         """The members in force at the leader, or at whoever knows the newest list."""
-        known = [node.engine for node in self.alive() if node.engine is not None]
         leader = self.leader
         if leader is not None:
-            return [member.id for member in leader.engine.members]
+            return list(leader.engine.members)
+        known = [node.engine for node in self.alive() if node.engine is not None]
         newest = max(known, key=lambda engine: engine.config_index, default=None)
-        return [member.id for member in newest.members] if newest else list(self.nodes)[: self.size]
+        if newest is not None:
+            return list(newest.members)
+        return [Member(name, "", voter=True, birth="") for name in list(self.nodes)[: self.size]]
+
+    def member_ids(self) -> list[str]:
+        return [member.id for member in self.members()]
+
+    def staying_voters(self) -> list[str]:
+        """Voters that remain some whatever comes of orders under way and of lists not committed yet."""
+        staying = {member.id for member in self.members() if member.voter} - self._going
+        for node in self.alive():
+            if node.engine is not None:
+                staying &= {member.id for member in node.engine.members if member.voter}
+        return sorted(staying)
+
+    def may_damage(self) -> bool:
+        """Whether one member may be lost for good: one in a run, and never the quorum with it."""
+        is_first = not any(node.is_damaged for node in self.nodes.values())
+        return is_first and len(self.staying_voters()) >= VOTERS_MIN
 
     def note_removed(self, node: SimNode, sentence: str) -> None:
         """A node says that it was removed: then a committed list must be without it."""
@@ -160,7 +182,9 @@ class Cluster:
             await self.change(AddMember(node.address, self.chance.random() < 0.8))
 
     async def remove(self, name: str) -> None:
-        if len(self.member_ids()) > max(3, self.size - 1):
+        rest = [voter for voter in self.staying_voters() if voter != name]
+        if len(rest) >= max(VOTERS_MIN, self.size - 1):
+            self._going.add(name)
             await self.change(RemoveMember(name))
 
     async def replace(self, name: str) -> None:
@@ -168,6 +192,7 @@ class Cluster:
             return  # a replacement before this one was cut off: there are enough
         node = self.new_node()
         if node is not None:
+            self._going.add(name)
             await asyncio.sleep(0.2)
             await self.change(ReplaceMember(name, node.address))
 
@@ -175,7 +200,8 @@ class Cluster:
         """Go on with a replacement until the member is gone; where there are enough, it just goes."""
         members = self.member_ids()
         if name in members:
-            is_spare = len(members) > self.size and node.name not in members
+            others = [voter for voter in self.staying_voters() if voter != name]
+            is_spare = len(others) >= self.size and node.name not in members
             change = RemoveMember(name) if is_spare else ReplaceMember(name, node.address)
             await self.change(change, tries=1)
             await asyncio.sleep(0.3)

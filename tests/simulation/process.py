@@ -43,6 +43,9 @@ class Handle:
 class ProcessLoop(asyncio.AbstractEventLoop):
     """The loop of one process. ``complain`` is told of exceptions that nobody has caught."""
 
+    # asyncio's running loop: left in place between turns, as most follow one of the same process.
+    _entered: "ProcessLoop | None" = None
+
     def __init__(
         self, world: World, clock: ProcessClock, name: str, complain: Callable[[str], None]
     ) -> None:
@@ -107,7 +110,9 @@ class ProcessLoop(asyncio.AbstractEventLoop):
     def _run(self, first: Callable[[], None]) -> None:
         assert not self._is_running
         self._is_running = self.world.is_in_turn = True
-        events._set_running_loop(self)
+        if ProcessLoop._entered is not self:
+            ProcessLoop._entered = self
+            events._set_running_loop(self)
         try:
             self._call(first, ())
             for _ in range(GENERATIONS):
@@ -115,7 +120,6 @@ class ProcessLoop(asyncio.AbstractEventLoop):
                     break
                 self._run_ready()
         finally:
-            events._set_running_loop(None)
             self._is_running = self.world.is_in_turn = False
         if self.is_alive:
             self.after_turn()
@@ -180,7 +184,14 @@ class ProcessLoop(asyncio.AbstractEventLoop):
     def create_future(self) -> Any:
         return asyncio.Future(loop=self)
 
+    @staticmethod
+    def leave_all() -> None:
+        """No process has a turn any more."""
+        ProcessLoop._entered = None
+        events._set_running_loop(None)
+
     def create_task(self, coro: Any, *, name: Any = None, context: Any = None) -> Any:
+        assert self._is_running, "a task begins outside of its process's turns"
         return asyncio.Task(coro, loop=self, name=name)
 
     def get_debug(self) -> bool:

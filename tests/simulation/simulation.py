@@ -8,6 +8,7 @@ import asyncio
 import gc
 import logging
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -197,7 +198,9 @@ class Simulation:
             self.cluster.judge.blame("no progress: no call succeeded in 3 s without faults")
         for client in self.clients:
             client.is_stopping = True
-        self._until(self.world.now_s + QUIET_S)
+        self._until(
+            self.world.now_s + QUIET_S, lambda: all(client.is_done for client in self.clients)
+        )
         self.gateway.check_told()
 
     def _equal(self) -> None:
@@ -285,6 +288,7 @@ def undisturbed() -> Iterator[None]:
         with probing():
             yield
     finally:
+        ProcessLoop.leave_all()
         logging.disable(logging.NOTSET)
         _forget()
         gc.enable()
@@ -294,14 +298,21 @@ def _forget() -> None:
     """Free what dead processes had under way; what their coroutines say at that concerns nobody."""
     hook, sys.unraisablehook = sys.unraisablehook, lambda _args: None
     try:
-        for task in list(asyncio.tasks._all_tasks):  # type: ignore[attr-defined] # of all loops
-            if isinstance(task.get_loop(), ProcessLoop):
-                task.get_loop().is_alive = False
-                task._log_destroy_pending = False
-                _close(task.get_coro())
-        gc.collect()
+        with warnings.catch_warnings():
+            # What was handed to a task that never ran, or is begun by one that ends here.
+            warnings.filterwarnings("ignore", ".* was never awaited", RuntimeWarning)
+            _end_tasks()
+            gc.collect()
     finally:
         sys.unraisablehook = hook
+
+
+def _end_tasks() -> None:
+    for task in list(asyncio.tasks._all_tasks):  # type: ignore[attr-defined] # of all loops
+        if isinstance(task.get_loop(), ProcessLoop):
+            task.get_loop().is_alive = False
+            task._log_destroy_pending = False
+            _close(task.get_coro())
 
 
 def _close(work: Any) -> None:

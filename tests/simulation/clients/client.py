@@ -26,7 +26,7 @@ class Client:
         self.name = name
         self.chance = chance
         self.node = ""
-        self.is_stopping = False
+        self.is_stopping = self.is_done = False
         self._keys = 0
         self._old_keys: list[str] = []
 
@@ -35,6 +35,7 @@ class Client:
         while not self.is_stopping:
             await asyncio.sleep(self.think_s * self.chance.random())
             await self.step()
+        self.is_done = True
 
     async def step(self) -> None:
         """One thing that such a client does."""

@@ -50,13 +50,13 @@ def failing_write(scene: Scene, chance: Random) -> None:
 
 
 def flip(scene: Scene, chance: Random) -> None:
-    """A bit of a machine's files turns over while its power is off. One machine in a run.
+    """A bit of a machine's files turns over while its power is off. One machine in a run, of three voters at least.
 
     It must be noticed when the node starts: it refuses to, and is replaced by a new one.
     """
-    if any(node.is_damaged for node in scene.cluster.nodes.values()):
-        return
     node = scene.victim(chance)
+    if not scene.cluster.may_damage():
+        return
     node.kill("killed, to be damaged")
     disk = node.disk
     paths = [
