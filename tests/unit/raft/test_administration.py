@@ -143,6 +143,30 @@ async def test_the_second_of_three_that_is_left_cannot_be_removed(three: RaftClu
     assert sorted(voters(three, three.leader())) == sorted([leader, alive])
 
 
+async def test_where_no_voter_more_can_be_a_replacement_is_refused_with_what_to_do() -> None:
+    seven = RaftCluster()
+    await seven.form(7)
+    try:
+        starting = await wait_with(seven, "n8")
+        asked = follower(seven)
+        order = ReplaceMember("n7", seven.addresses["n8"])
+        error = await refused(seven, asked, order)
+        assert error.code == "change_refused"
+        assert "at most 7 voters" in error.detail
+        assert "remove node n7 first" in error.detail
+        assert "n8" not in [member.id for member in seven.running(asked).engine.members]
+        await seven.backends[asked].change_members(AddMember(seven.addresses["n8"], True))
+        await starting  # it waits, as a learner, for its turn to vote
+        error = await refused(seven, asked, ReplaceMember("n7", "n8"))
+        assert "at most 7 voters" in error.detail
+        await seven.end("n7")
+        await seven.until(lambda: bool(seven.leader()))
+        await seven.backends["n8"].change_members(RemoveMember("n7"))
+        await seven.until(lambda: "n8" in voters(seven, "n8"))
+    finally:
+        await seven.close()
+
+
 async def test_a_dead_node_is_replaced_while_operations_go_on(three: RaftCluster) -> None:
     dead = follower(three)
     await three.end(dead)

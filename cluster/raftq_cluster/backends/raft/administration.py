@@ -142,6 +142,7 @@ class Administration:
         if membership.find(engine.members, change.id) is None:
             detail = f"node {change.id} is not a member of this cluster"
             raise CallError("member_not_found", detail)
+        self._check_room(by, change.id)
         if ":" in by:
             by = await self._let_in(by, is_joining=True)
         if by == change.id:
@@ -152,12 +153,24 @@ class Administration:
         if not (known.voter or known.is_joining):
             await self._steward.promote(by)
         if not await self._until(lambda: self._is_voter(by), REPLACE_S):
+            self._check_room(by, change.id)
             raise CallError(
                 "unavailable",
                 f"node {by} is a member and still catching up, and node {change.id} is one still:"
                 " ask again to go on",
             )
         await self._steward.remove(change.id)
+
+    def _check_room(self, by: str, node_id: str) -> None:
+        """A replacement votes before the other one goes: there must be room for one voter more."""
+        members = self._engine.members
+        known = next((item for item in members if by in {item.id, item.peer}), None)
+        if (known is None or not known.voter) and not membership.has_room(members):
+            raise CallError(
+                "change_refused",
+                f"a cluster has at most {membership.VOTERS_MAX} voters, and node {by} would be one"
+                f" more: remove node {node_id} first, then add or promote {by}",
+            )
 
     def _is_voter(self, node_id: str) -> bool:
         engine = self._engine

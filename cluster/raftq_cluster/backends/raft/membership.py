@@ -73,6 +73,11 @@ def voters(members: Iterable[Member]) -> frozenset[str]:
     return frozenset(member.id for member in members if member.voter)
 
 
+def has_room(members: Iterable[Member]) -> bool:
+    """Whether there may be one voter more."""
+    return len(voters(members)) < VOTERS_MAX
+
+
 def majority_of(count: int) -> int:
     """How many of ``count`` voters are more than half."""
     return count // 2 + 1
