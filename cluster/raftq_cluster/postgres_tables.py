@@ -16,8 +16,14 @@ _FIGURES: Final = (
     ("tasks", "SELECT sum(tasks) FROM {schema}.node"),
     ("bytes of values", "SELECT sum(value_bytes) FROM {schema}.node"),
     ("idempotency keys", "SELECT sum(keys) FROM {schema}.node"),
+    ("docs", "SELECT coalesce(sum(docs), 0) FROM {schema}.doc_set"),
+    ("sets of docs", "SELECT count(*) FROM {schema}.doc_set"),
     ("nodes", "SELECT count(*) FROM {schema}.node WHERE session <> 0"),
     ("bytes of table and indexes", "SELECT pg_total_relation_size('{schema}.task')"),
+    (
+        "bytes of docs and indexes",
+        "SELECT pg_total_relation_size('{schema}.doc') + pg_total_relation_size('{schema}.doc_set')",
+    ),
     (
         "dead tuples",
         "SELECT n_dead_tup FROM pg_stat_all_tables WHERE relid = '{schema}.task'::regclass",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.support.stores import STORES, WITH_DOCS, stored_in
+from tests.support.stores import STORES, stored_in
 
 OVER_EACH_STORE = {"http", "text", "taskq_http", "entroq"}
 
@@ -11,8 +11,7 @@ OVER_EACH_STORE = {"http", "text", "taskq_http", "entroq"}
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if metafunc.definition.path.parent.name in OVER_EACH_STORE:
         metafunc.fixturenames.insert(0, "store")
-        needs_docs = metafunc.definition.get_closest_marker("docs") is not None
-        metafunc.parametrize("store", WITH_DOCS if needs_docs else STORES, indirect=True)
+        metafunc.parametrize("store", STORES, indirect=True)
 
 
 @pytest.fixture

@@ -83,7 +83,6 @@ class Kind(NamedTuple):
 
     open: Opened
     is_durable: bool  # what it acknowledged survives the process
-    has_docs: bool = True
 
 
 class MemoryNode:
@@ -125,7 +124,7 @@ class NodeOverPostgres:
 
     def __init__(self, server: Server, place: Place, now_ms: int = START_MS) -> None:
         self._server = server
-        self._place = place
+        self.place = place
         self.now_ms = now_ms
         self.backend: Backend = PostgresBackend(place, clock=lambda: self.now_ms, seed=1)
 
@@ -143,7 +142,7 @@ class NodeOverPostgres:
         return await self._next_life()
 
     async def _next_life(self) -> Node:
-        node = NodeOverPostgres(self._server, self._place, self.now_ms)
+        node = NodeOverPostgres(self._server, self.place, self.now_ms)
         await node.backend.start()
         return node
 
@@ -176,8 +175,6 @@ async def raft() -> AsyncIterator[Subject]:
 KINDS: Final = {
     "memory": Kind(memory, is_durable=False),
     "raft": Kind(raft, is_durable=True),
-    "postgres": Kind(postgres, is_durable=True, has_docs=False),
+    "postgres": Kind(postgres, is_durable=True),
 }
-WITH_DOCS: Final = [name for name, kind in KINDS.items() if kind.has_docs]
-WITHOUT_DOCS: Final = [name for name, kind in KINDS.items() if not kind.has_docs]
 DURABLE: Final = [name for name, kind in KINDS.items() if kind.is_durable]

@@ -39,8 +39,9 @@ FAST: Final = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "64M
 _PR_SET_PDEATHSIG: Final = 1
 _EMPTY: Final = """
 DELETE FROM raftq.task; DELETE FROM raftq.key; DELETE FROM raftq.queue; DELETE FROM raftq.setting; DELETE FROM raftq.inserted;
+DELETE FROM raftq.doc; DELETE FROM raftq.doc_set;
 DELETE FROM raftq.node WHERE session <> 0;
-UPDATE raftq.node SET now_ms = 0, tasks = 0, value_bytes = 0, keys = 0, key_bytes = 0;
+UPDATE raftq.node SET now_ms = 0, tasks = 0, value_bytes = 0, keys = 0, key_bytes = 0, empty_sets = 0;
 UPDATE raftq.state SET settings_version = settings_version + 1;
 """
 _numbers = count(1)

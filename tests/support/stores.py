@@ -19,7 +19,6 @@ NODE_ID: Final = "n1"
 MEMORY: Final = "memory"
 POSTGRES: Final = "postgres"
 STORES: Final = (MEMORY, POSTGRES)
-WITH_DOCS: Final = (MEMORY,)
 _current = [MEMORY]
 
 

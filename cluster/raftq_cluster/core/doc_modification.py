@@ -174,7 +174,7 @@ def plan(store: DocStore, parts: op.DocParts, claimant: str, now_ms: int) -> Pla
         docs = store.set_of(namespace, key)
         assert docs is not None
         version, holder, at, _ = locks[namespace, key]
-        count = len(docs.docs) + added[namespace, key]
+        count = docs.count() + added[namespace, key]
         leased.append(SetRow(namespace, key, version, holder, at, count))
     return Plan(inserted, changed, list(deletes), locks, leased)
 

@@ -22,6 +22,7 @@ EMPTY_SETS_MAX: Final = 1_000_000  # claims of new sets are refused beyond
 FORGOTTEN_SLACK: Final = 1_000  # outdated notes that may stand before all of them are cleared
 DOC_BYTES: Final = 400  # of a doc without its value and names, about
 SET_BYTES: Final = 400
+ROW_BYTES: Final = 350  # of a doc in an answer beside its value, about
 
 
 class Doc(NamedTuple):
@@ -68,11 +69,19 @@ class DocSet:
         self.lock = lock
         self.docs: dict[str, Doc] = {}
 
+    def count(self) -> int:
+        """Tell how many docs are in it."""
+        return len(self.docs)
+
+    def answer_bytes(self) -> int:
+        """Tell about how many bytes an answer has that gives all of its docs."""
+        return sum([ROW_BYTES + len(doc.value) for doc in self.docs.values()])
+
     def row(self) -> SetRow:
         """Copy the lock as it is now."""
         lock = self.lock
         return SetRow(
-            self.namespace.name, self.key, lock.version, lock.claimant, lock.at, len(self.docs)
+            self.namespace.name, self.key, lock.version, lock.claimant, lock.at, self.count()
         )
 
     def doc_row(self, doc: Doc) -> DocRow:
@@ -169,7 +178,7 @@ class DocStore:
     def put_lock(self, namespace: str, key: str, lock: Lock) -> DocSet:
         """Give a set a lock as it will stay, whether docs are in it or not."""
         found = self.open_set(namespace, key, lock)
-        if not found.docs:
+        if not found.count():
             heappush(self._forgetting, (found.forget_at(), namespace, key))
         return found
 
@@ -178,7 +187,7 @@ class DocStore:
         old = docs.docs.get(doc.id)
         if old is not None:
             self.size_bytes -= old.size_bytes()
-        elif not docs.docs:
+        elif not docs.count():
             self._empty -= 1
         docs.docs[doc.id] = docs.namespace.docs[doc.id] = doc
         self.size_bytes += doc.size_bytes()
@@ -187,7 +196,7 @@ class DocStore:
         """Take a doc out of its set; whoever does gives the set its lock afterwards."""
         del docs.namespace.docs[id_]
         self.size_bytes -= docs.docs.pop(id_).size_bytes()
-        if not docs.docs:
+        if not docs.count():
             self._empty += 1
 
     def expire(self, now_ms: int) -> None:
@@ -210,7 +219,7 @@ class DocStore:
         """Give the set that is to be forgotten then; None: it was written since."""
         at, namespace, key = item
         docs = self.set_of(namespace, key)
-        return None if docs is None or docs.docs or docs.forget_at() != at else docs
+        return None if docs is None or docs.count() or docs.forget_at() != at else docs
 
     def _remove(self, docs: DocSet) -> None:
         space = docs.namespace

@@ -28,9 +28,7 @@ from raftq_cluster.core.outcomes import (
 )
 from raftq_cluster.core.state import State
 
-# A claim's answer must fit into a frame: values, and so much for each doc beside its value.
-CLAIM_BYTES_MAX: Final = 8 * 2**20
-ROW_BYTES: Final = 350
+CLAIM_BYTES_MAX: Final = 8 * 2**20  # of the docs in an answer: it must fit into a frame
 _SAME_DOC_TWICE: Final = Refused(
     "invalid", "a doc or a set stands in more than one part of the modification"
 )
@@ -42,7 +40,7 @@ _TOO_MANY_SETS: Final = Refused(
     limit_name="empty_sets_max",
     limit=EMPTY_SETS_MAX,
 )
-_TOO_LARGE: Final = Refused(
+TOO_LARGE: Final = Refused(
     "too_large",
     f"the limit claim_bytes_max is {CLAIM_BYTES_MAX}: claim fewer sets, or without their docs",
     limit_name="claim_bytes_max",
@@ -102,7 +100,7 @@ def claim_docs(state: State, operation: op.ClaimDocs, *, is_hidden: bool = False
     if not store.has_room_for(found.count(None)):
         return _TOO_MANY_SETS
     if _size_bytes(found, sets) > CLAIM_BYTES_MAX:
-        return _TOO_LARGE
+        return TOO_LARGE
     claimed = []
     for (namespace, key, _), docs in zip(sets, found, strict=True):
         version = 1 if docs is None else docs.lock.version + 1
@@ -133,10 +131,9 @@ def _claimed(claimed: Sequence[DocSet], omitted: Sequence[bool]) -> DocsClaimed:
 
 def _size_bytes(found: Sequence[DocSet | None], sets: Sequence[op.SetClaim]) -> int:
     return sum(
-        ROW_BYTES + len(doc.value)
+        docs.answer_bytes()
         for docs, item in zip(found, sets, strict=True)
         if docs is not None and not item[2]
-        for doc in docs.docs.values()
     )
 
 

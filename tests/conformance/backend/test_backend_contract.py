@@ -13,7 +13,15 @@ from tests.support.task_table import claim, configure, modify, renew, settle, ta
 from raftq_cluster.backends.api import SAME, Ready
 from raftq_cluster.core import operations as op
 from raftq_cluster.core import queries
-from raftq_cluster.core.outcomes import Claimed, Done, Modified, Outcome, Refused, SettingsRow
+from raftq_cluster.core.outcomes import (
+    Claimed,
+    Done,
+    Modified,
+    Outcome,
+    Refused,
+    SettingsRow,
+    Settled,
+)
 
 pytestmark = pytest.mark.asyncio
 
@@ -48,6 +56,21 @@ async def test_each_operation_has_one_outcome_in_its_place(subject: Subject) -> 
     assert isinstance(claimed, Claimed)
     assert [row.id for row in claimed.tasks] == ["x"]
     assert done == Done()
+
+
+async def test_a_claim_finds_another_task_than_the_one_that_was_settled_just_before(
+    subject: Subject,
+) -> None:
+    await subject.do(configure("q", order="fifo"))
+    made = [op.Insert("q", id_, serial=True) for id_ in ("x", "y")]
+    await subject.do(modify(inserts=made))
+    (held,) = (await subject.do(claim("q", lease_ms=10, serial=True))).tasks
+    assert held.id == "x"
+    subject.pass_ms(10)
+    await subject.do(op.Tick())
+    nacked, claimed = await subject.run(settle(op.NACK, "q", held.serial, 60_000), claim("q"))
+    assert isinstance(nacked, Settled)
+    assert [row.id for row in claimed.tasks] == ["y"]
 
 
 async def test_operations_of_an_earlier_call_come_before_those_of_a_later_one(

@@ -1,19 +1,10 @@
 """What every Backend promises about docs, whatever keeps them."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
-from tests.support.backend_subjects import (
-    DURABLE,
-    KINDS,
-    START_MS,
-    WITH_DOCS,
-    WITHOUT_DOCS,
-    Subject,
-)
+from tests.support.backend_subjects import START_MS, Subject
 from tests.support.doc_table import NS, claim_docs, doc, held, transact
 from tests.support.task_table import claim
 
@@ -22,7 +13,6 @@ from raftq_cluster.core import queries
 from raftq_cluster.core.outcomes import (
     DocRow,
     DocsClaimed,
-    Done,
     NamespaceStats,
     Refused,
     SetRow,
@@ -30,18 +20,6 @@ from raftq_cluster.core.outcomes import (
 )
 
 pytestmark = pytest.mark.asyncio
-
-
-@pytest_asyncio.fixture(params=WITH_DOCS)
-async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
-    async with KINDS[request.param].open() as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture(params=sorted(set(WITH_DOCS) & set(DURABLE)))
-async def durable(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
-    async with KINDS[request.param].open() as opened:
-        yield opened
 
 
 ALL_DOCS = queries.Docs(NS, (), None, "", "", 1_000, False)
@@ -181,26 +159,3 @@ async def test_acknowledged_docs_and_locks_survive_a_power_cut(durable: Subject)
     assert await durable.ask(ALL_DOCS) == before
     assert len(digest) == 32
     assert isinstance(await durable.do(claim_docs(held("empty"), claimant="w2")), Refused)
-
-
-@pytest.mark.parametrize("name", WITHOUT_DOCS)
-async def test_a_backend_that_keeps_no_docs_says_so_and_does_the_rest(name: str) -> None:
-    async with KINDS[name].open() as subject:
-        for operation in (claim_docs(held("k")), transact(doc_inserts=[doc("d")])):
-            refused = await subject.do(operation)
-            assert isinstance(refused, Refused)
-            assert "docs" in refused.detail
-        foretold = await subject.ask(queries.DryRun(transact(doc_inserts=[doc("d")])))
-        assert isinstance(foretold, Refused)
-        both = await subject.run(claim_docs(held("k")), op.Tick())
-        assert [type(outcome) for outcome in both] == [Refused, Done]
-        assert await subject.ask(ALL_DOCS) == []
-        assert await subject.ask(queries.Namespaces((), (), 10)) == []
-        insert = transact(inserts=[op.Insert("/q", "t")], key="k", mark=b"m")
-        assert isinstance(await subject.do(insert), Transacted)
-        assert isinstance(await subject.do(insert), Transacted)
-        await done(subject, claim("/q"))
-        elsewhere = transact(deletes=[op.Target("t", 1)], queues=[("t", "/other")])
-        assert isinstance(await subject.do(elsewhere), Refused)
-        change = transact(changes=[op.Change("t", 1, arrival=op.DELAY)], resets=["t"])
-        assert (await done(subject, change)).changed[0].claims == 0

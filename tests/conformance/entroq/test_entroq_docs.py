@@ -7,7 +7,7 @@ from tests.conformance.entroq.test_entroq_tasks import PROTOCOLS, put
 from tests.support.entroq_peer import Entroq, dependency, doc_id, entroq, task_id
 from tests.support.http_node import START_MS, Answer, serving
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.docs]
+pytestmark = pytest.mark.asyncio
 
 
 async def put_doc(eq: Entroq, key: str = "k", **fields: object) -> dict[str, object]:

@@ -15,7 +15,7 @@ from raftq.wire.tokens import RIGHTS
 from raftq_cluster.servers.http.entroq.calls import METHODS
 from raftq_cluster.servers.http.entroq_routes import ROUTES
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.docs]
+pytestmark = pytest.mark.asyncio
 
 P2 = ("entroq-protocol", "2")
 STREAM = ("Content-Type", "application/connect+json")

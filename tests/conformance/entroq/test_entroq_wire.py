@@ -119,7 +119,6 @@ async def test_connect_serves_every_method() -> None:
             node.pass_time(30_000)
 
 
-@pytest.mark.docs
 async def test_connect_serves_docs() -> None:
     async with serving() as node, node.peer() as peer:
         query = {"namespace": "/ns", "claimant": "me", "key": "k", "durationMs": 9}

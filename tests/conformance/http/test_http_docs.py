@@ -4,7 +4,7 @@ import pytest
 from tests.conformance.http.test_http_verbs import FORMATS
 from tests.support.http_node import START_MS, Header, serving
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.docs]
+pytestmark = pytest.mark.asyncio
 
 
 @FORMATS

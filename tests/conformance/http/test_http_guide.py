@@ -93,7 +93,6 @@ def test_every_address_is_told() -> None:
     assert [path for path, pattern in patterns.items() if not re.search(pattern, GUIDE)] == []
 
 
-@pytest.mark.docs
 @pytest.mark.asyncio
 async def test_the_examples_do_what_is_said_of_them_one_after_the_other() -> None:
     async with serving() as node, node.peer() as peer:

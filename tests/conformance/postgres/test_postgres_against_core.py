@@ -13,6 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.backend_subjects import START_MS, NodeOverPostgres, Subject
+from tests.support.doc_operations import IDS as DOC_IDS
+from tests.support.doc_operations import KEYS as DOC_KEYS
+from tests.support.doc_operations import NAMESPACES
+from tests.support.doc_operations import Maker as DocMaker
+from tests.support.doc_table import claim_docs, held
 from tests.support.model import Model
 from tests.support.operations import PATTERNS, QUEUES, STEPS_MS, Maker
 from tests.support.postgres_server import fresh_schema, shared_server
@@ -37,6 +42,7 @@ class Two:
         self.random = random
         self.model = Model()
         self.maker = Maker(self.model, random.choice, IDS)
+        self.doc_maker = DocMaker(self.backend._machine, random)
 
     async def begin(self) -> None:
         for pattern in ("*", *PATTERNS):
@@ -58,6 +64,8 @@ class Two:
         }
 
     def deterministic(self) -> Any:
+        if self.random.random() < 0.4:
+            return self.doc_maker.operation()
         operation = self.maker.operation()
         if operation[0] == op.CLAIM:
             return operation._replace(queues=operation.queues[:1])
@@ -89,6 +97,8 @@ class Two:
 
     async def agree(self) -> None:
         """Ask both everything."""
+        # Locks of sets that are of no use any more are forgotten by whoever looks at docs.
+        await self.run(claim_docs(held("z"), lease_ms=1))
         asked: list[queries.Query] = [
             ALL_QUEUES,
             queries.Queues(("/a",), ("q",), 2),
@@ -97,6 +107,9 @@ class Two:
             queries.Tasks("", "", IDS, 1_000, omit_values=False),
             queries.Tasks("/a", "w1", IDS[::-1], 3, omit_values=True),
             queries.DryRun(self.maker._modify()),
+            queries.DryRun(self.doc_maker.transact()),
+            queries.DryRun(self.doc_maker.transact(), [("/a", 63)]),
+            *self.about_docs(),
         ]
         for query in asked:
             assert await self.postgres.ask(query) == await self.memory.ask(query), query
@@ -108,6 +121,17 @@ class Two:
                 ]
                 assert rows[0] == rows[1]
         assert self.postgres.backend.load()[:4] == self.memory.backend.load()[:4]
+
+    def about_docs(self) -> Iterator[queries.Query]:
+        yield queries.Namespaces((), (), 100)
+        yield queries.Namespaces(("/o",), ("/ns",), 100)
+        yield queries.Namespaces((), ("/other", "/none"), 1)
+        for namespace in dict.fromkeys(NAMESPACES):
+            yield queries.Docs(namespace, (), None, "", "", 100, omit_values=False)
+            yield queries.Docs(namespace, DOC_IDS[::-1], None, "", "", 7, omit_values=True)
+            yield queries.Docs(namespace, (), None, "c", "e", 3, omit_values=False)
+            for key in DOC_KEYS:
+                yield queries.Docs(namespace, (), key, "", "", 2, omit_values=False)
 
 
 @pytest.fixture(scope="module")

@@ -332,21 +332,6 @@ async def test_a_node_whose_row_was_taken_away_makes_a_new_one(
     assert subject.backend.load().tasks == 2
 
 
-async def test_docs_are_refused_in_plain_words_and_tasks_beside_them_are_not_touched(
-    subject: Subject,
-) -> None:
-    parts = op.DocParts(inserts=[op.DocInsert("/ns", "d", 0, "k", "s")])
-    made = op.Insert("/a", "x")
-    transact = op.Transact(op.TRANSACT, "", b"", "w1", [made], (), (), (), (), (), parts)
-    claimed = op.ClaimDocs(op.CLAIM_DOCS, "", b"", "w1", [op.SetClaim("/ns", "k")], 1, ("", 0, ""))
-    guarded = op.Guarded(op.GUARD, "", b"", [("*", 63)], transact)
-    for outcome in await subject.run(transact, claimed, guarded):
-        assert isinstance(outcome, Refused)
-        assert (outcome.code, "keeps no docs" in outcome.detail) == ("invalid", True)
-    assert await ids_in(subject) == []
-    assert await subject.ask(queries.Namespaces((), (), 9)) == []
-
-
 async def test_a_transaction_without_docs_is_done(subject: Subject) -> None:
     await subject.do(insert("x"))
     (held,) = (await subject.do(claim("/a"))).tasks

@@ -29,7 +29,6 @@ from raftq_cluster.backends.postgres import connecting, schema, sessions
 from raftq_cluster.backends.postgres.connecting import FAILURES, Place
 from raftq_cluster.backends.postgres.neighbours import Neighbours
 from raftq_cluster.backends.postgres.reading import Reader
-from raftq_cluster.backends.postgres.refusing import NO_DOCS, admitted, is_about_docs
 from raftq_cluster.backends.postgres.submissions import tell
 from raftq_cluster.backends.postgres.transaction import Transactions
 from raftq_cluster.backends.postgres.view import View
@@ -160,11 +159,7 @@ class PostgresBackend:
         elif not operations:
             tell(sink, self._view.index, ())
         else:
-            operations, sink = admitted(operations, sink)
-            if operations:
-                self._writer.submit(operations, sink)
-            else:
-                tell(sink, self._view.index, ())
+            self._writer.submit(operations, sink)
 
     async def read(self, query: Query, *, stale: bool = False) -> Answer:
         """Answer a query. See ``Backend``."""
@@ -184,15 +179,13 @@ class PostgresBackend:
     async def _answer(
         self, connection: asyncpg.Connection, query: Query, *, stale: bool
     ) -> tuple[int, Any]:
-        if isinstance(query, DryRun) and is_about_docs(query.modify):
-            return self._view.index, NO_DOCS
         if isinstance(query, DryRun):
             return await self._previews.preview(connection, query)
         if not stale or isinstance(query, Time):
             index = await self._catch_up(connection)
             if isinstance(query, Time):
                 return index, self._view.now_ms()
-        return await self._reader.answer(connection, query)
+        return await self._reader.answer(connection, query, self._view.now_ms())
 
     async def _catch_up(self, connection: asyncpg.Connection) -> int:
         """Let the arrivals happen that are due; give the log index."""

@@ -6,6 +6,7 @@ One list per column and no object per row: PostgreSQL's driver packs lists of pl
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from raftq_cluster.backends.postgres.doc_part import DocChanges
 from raftq_cluster.backends.postgres.floors import POSITION_BITS
 from raftq_cluster.backends.postgres.working_set import WorkingSet, pack_outcome
 from raftq_cluster.core.ready import FIFO, RANDOM
@@ -45,6 +46,10 @@ class Changes:
                 self._update(task)
         self.tasks = len(machine.tasks) - working_set.tasks_before
         self.value_bytes = machine.value_bytes - working_set.value_bytes_before
+        self.docs: DocChanges | None = None
+        if working_set.docs is not None:
+            self.docs = DocChanges(working_set.docs)
+            self.value_bytes += self.docs.size_bytes
         self._keys(working_set)
         self._numbers(working_set)
 
@@ -52,6 +57,7 @@ class Changes:
         """Tell whether there is nothing to write."""
         return not (
             self.deleted or self.updates or self.inserts or self.keys[0] or self.keys[1] or self.numbers[0]
+            or (self.docs and not self.docs.is_nothing())
         )  # fmt: skip
 
     def arguments(self) -> list[Any]:

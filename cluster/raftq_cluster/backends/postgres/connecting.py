@@ -20,6 +20,7 @@ _TRY_AGAIN: Final = frozenset({
     "RQ001",  # this node's own row is gone
 })  # fmt: skip
 _LOCK_NOT_AVAILABLE: Final = "55P03"
+_TOO_MANY_DOCS: Final = "RQ002"
 _DATA_CLASSES: Final = ("22", "23", "54")  # something that one operation said cannot be stored
 
 
@@ -78,8 +79,14 @@ def is_of_one_operation(error: BaseException) -> bool:
     if isinstance(error, asyncpg.DataError | OverflowError | ValueError | TypeError):
         return True
     return isinstance(error, asyncpg.PostgresError) and (
-        error.sqlstate == _LOCK_NOT_AVAILABLE or (error.sqlstate or "").startswith(_DATA_CLASSES)
+        error.sqlstate in {_LOCK_NOT_AVAILABLE, _TOO_MANY_DOCS}
+        or (error.sqlstate or "").startswith(_DATA_CLASSES)
     )
+
+
+def is_too_many_docs(error: BaseException) -> bool:
+    """Tell whether the sets that a transaction claims have more docs than fit into memory."""
+    return isinstance(error, asyncpg.PostgresError) and error.sqlstate == _TOO_MANY_DOCS
 
 
 def is_lock_timeout(error: BaseException) -> bool:

@@ -11,6 +11,7 @@ from raftq_cluster.core import operations as op
 from raftq_cluster.core.operations import Operation
 
 INSERTS_MAX: Final = 65_536  # of one batch: the block of insertion numbers that it gets
+_KEYLESS: Final = frozenset({op.TICK, op.FORGET, op.VERIFY})
 
 
 class Needs:
@@ -23,7 +24,13 @@ class Needs:
         self.numbering: dict[str, bool] = {}  # queue -> whether a new task may get the number
         self.keys: dict[str, None] = {}
         self.forgets: list[str] = []
+        self.docs: dict[tuple[str, str], None] = {}  # namespaces and ids
+        self.sets: dict[tuple[str, str], bool] = {}  # namespaces and keys -> whether with all docs
         self.is_alone = False  # settings change: no other batch may run meanwhile
+
+    def is_about_docs(self) -> bool:
+        """Tell whether docs or sets of docs are named."""
+        return bool(self.docs or self.sets)
 
 
 def needs_of(operations: Sequence[Operation]) -> Needs:
@@ -35,9 +42,19 @@ def needs_of(operations: Sequence[Operation]) -> Needs:
         take = _TAKERS.get(kind)
         if take is not None:
             take(needs, operation)
-            if (kind < op.TICK or kind == op.TRANSACT) and operation[1]:
+            if kind not in _KEYLESS and operation[1]:
                 needs.keys[operation[1]] = None
+    if needs.settles:
+        _count_settled(needs)
     return needs
+
+
+def _count_settled(needs: Needs) -> None:
+    """Let claims find as many more: what is named by integer id may be among their candidates, and be gone by then."""
+    claims = needs.claims
+    for queue, _ in needs.settles:
+        if queue in claims:
+            claims[queue] += 1
 
 
 def _claim(needs: Needs, operation: Any) -> None:
@@ -64,6 +81,33 @@ def _modify(needs: Needs, operation: Any) -> None:
         ids[target[0]] = None
 
 
+def _transact(needs: Needs, operation: Any) -> None:
+    _modify(needs, operation)
+    inserts, changes, deletes, depends, leases = operation[10]
+    docs, sets = needs.docs, needs.sets
+    for namespace, key, _, id_, *_ in inserts:
+        docs[namespace, id_] = None
+        sets.setdefault((namespace, key), False)
+    for namespace, id_, *_ in (*changes, *deletes):
+        docs[namespace, id_] = None
+    for namespace, id_, _, key in depends:
+        if id_:
+            docs[namespace, id_] = None
+        else:
+            sets.setdefault((namespace, key), False)
+    for namespace, key, *_ in leases:
+        sets.setdefault((namespace, key), False)
+
+
+def _claim_docs(needs: Needs, operation: Any) -> None:
+    _, _, _, _, claims, _, (task_id, _, _) = operation
+    if task_id:
+        needs.ids[task_id] = None
+    sets = needs.sets
+    for namespace, key, omit_docs in claims:
+        sets[namespace, key] = sets.get((namespace, key), False) or not omit_docs
+
+
 def _renew(needs: Needs, operation: Any) -> None:
     for target in operation[4]:
         needs.ids[target[0]] = None
@@ -84,14 +128,15 @@ def _forget(needs: Needs, operation: Any) -> None:
 
 def _guard(needs: Needs, operation: Any) -> None:
     inner = operation[4]
-    (_renew if inner[0] == op.RENEW else _modify)(needs, inner)
+    _TAKERS[inner[0]](needs, inner)
 
 
 _TAKERS: Final[dict[int, Callable[[Needs, Any], None]]] = {
     op.GUARD: _guard,
     op.CLAIM: _claim,
     op.MODIFY: _modify,
-    op.TRANSACT: _modify,
+    op.TRANSACT: _transact,
+    op.CLAIM_DOCS: _claim_docs,
     op.RENEW: _renew,
     op.SETTLE: _settle,
     op.CONFIGURE: _configure,

@@ -108,6 +108,7 @@ class Neighbours:
         known, was_listening = view.index, self._is_listening
         if await sessions.take_over_counts(connection, schema):
             view.floors.forget()
+        await sessions.forget_sets(connection, schema, view.now_ms())
         found = await sessions.find_state(connection, schema)
         *load, log_ms, index, due_ms, now_ms, _ = found
         if view.clock is None:

@@ -12,12 +12,14 @@ import asyncpg
 from raftq_cluster.backends.postgres.configuring import read_settings
 from raftq_cluster.core import queries
 from raftq_cluster.core.calendar import BUCKET_SHIFT
+from raftq_cluster.core.doc_store import Doc, DocStore, Lock
 from raftq_cluster.core.machine import Machine
-from raftq_cluster.core.outcomes import QueueStats, SettingsRow, TaskRow
+from raftq_cluster.core.outcomes import DocRow, NamespaceStats, QueueStats, SettingsRow, TaskRow
 from raftq_cluster.core.queries import Query
 from raftq_cluster.core.ready import FIFO, RANDOM
 from raftq_cluster.core.task import task_of
 
+_NO_VALUE: Final = "''::bytea"
 _COLUMNS: Final = (
     "t.id, t.version, t.queue, t.at, {value}, t.kind, t.claimant, t.claims, t.attempt, t.priority, t.err,"
     " t.created, t.modified, t.serial"
@@ -48,6 +50,34 @@ _ALL: Final = """
 SELECT t.seq, t.lane IS NOT NULL, {columns} FROM {schema}.task t
 ORDER BY t.queue, t.lane, t.pos
 """
+_DOC_COLUMNS: Final = "d.namespace, d.id, s.version, d.key, d.secondary_key, s.claimant, s.at, {value}, d.kind, d.created, d.modified"
+_DOCS_BY_ID: Final = """
+SELECT {columns} FROM unnest($3::text[]) WITH ORDINALITY AS n (id, place)
+JOIN {schema}.doc d ON d.namespace = $1 AND d.id = n.id
+JOIN {schema}.doc_set s ON s.namespace = d.namespace AND s.key = d.key
+ORDER BY n.place LIMIT $2
+"""
+_DOCS_OF_KEY: Final = """
+SELECT {columns} FROM {schema}.doc d JOIN {schema}.doc_set s ON s.namespace = d.namespace AND s.key = d.key
+WHERE d.namespace = $1 AND d.key = $3 ORDER BY d.secondary_key, d.id LIMIT $2
+"""
+_DOCS_OF_RANGE: Final = """
+SELECT {columns} FROM {schema}.doc d JOIN {schema}.doc_set s ON s.namespace = d.namespace AND s.key = d.key
+WHERE d.namespace = $1 AND d.key >= $3 AND ($4 = '' OR d.key < $4)
+ORDER BY d.key, d.secondary_key, d.id LIMIT $2
+"""
+_NAMESPACES: Final = """
+SELECT s.namespace, sum(s.docs)::bigint,
+    coalesce(sum(s.docs) FILTER (WHERE s.claimant <> '' AND s.at > $4), 0)::bigint, count(*)
+FROM {schema}.doc_set s
+WHERE s.docs > 0 AND ((cardinality($1::text[]) = 0 AND cardinality($2::text[]) = 0)
+    OR s.namespace = ANY ($2) OR EXISTS (SELECT FROM unnest($1::text[]) AS p WHERE starts_with(s.namespace, p)))
+GROUP BY s.namespace ORDER BY s.namespace LIMIT $3
+"""
+_ALL_SETS: Final = "SELECT namespace, key, version, claimant, at, modified FROM {schema}.doc_set"
+_ALL_DOCS: Final = """
+SELECT namespace, id, key, secondary_key, value, kind, created, modified FROM {schema}.doc
+"""
 
 
 class Reader:
@@ -64,14 +94,17 @@ class Reader:
             queries.Tasks: self._tasks,
             queries.AllSettings: self._settings,
             queries.Digest: self._digest,
-            queries.Docs: self._nothing,  # none can come to be: see submissions
-            queries.Namespaces: self._nothing,
+            queries.Docs: self._docs,
         }
 
-    async def answer(self, connection: asyncpg.Connection, query: Query) -> tuple[int, Any]:
-        """Give the log index and the answer, of one moment."""
+    async def answer(
+        self, connection: asyncpg.Connection, query: Query, now_ms: int
+    ) -> tuple[int, Any]:
+        """Give the log index and the answer, of one moment; ``now_ms`` tells which leases of docs live."""
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             index = await connection.fetchval(f"SELECT last_value FROM {self._schema}.log_index")  # noqa: S608 - a checked name
+            if isinstance(query, queries.Namespaces):
+                return index, await self._namespaces(connection, query, now_ms)
             return index, await self._answers[type(query)](connection, query)
 
     async def time(self, connection: asyncpg.Connection) -> tuple[int, int, int | None]:
@@ -112,9 +145,6 @@ class Reader:
             )
         return found
 
-    async def _nothing(self, _connection: asyncpg.Connection, _query: Query) -> list[Any]:
-        return []
-
     async def _tasks(self, connection: asyncpg.Connection, query: queries.Tasks) -> Any:
         columns = _columns(with_values=not query.omit_values)
         if query.ids:
@@ -124,6 +154,27 @@ class Reader:
             sql = _BY_QUEUE.format(schema=self._schema, columns=columns)
             arguments = (query.queue, query.claimant, query.limit)
         return [row_of(row) for row in await connection.fetch(sql, *arguments)]
+
+    async def _docs(self, connection: asyncpg.Connection, query: queries.Docs) -> list[DocRow]:
+        columns = _DOC_COLUMNS.format(value=_NO_VALUE if query.omit_values else "d.value")
+        arguments: list[Any]
+        if query.ids:
+            sql, arguments = _DOCS_BY_ID, [list(query.ids)]
+        elif query.key is not None:
+            sql, arguments = _DOCS_OF_KEY, [query.key]
+        else:
+            sql, arguments = _DOCS_OF_RANGE, [query.key_start, query.key_end]
+        sql = sql.format(schema=self._schema, columns=columns)
+        rows = await connection.fetch(sql, query.namespace, query.limit, *arguments)
+        return [DocRow._make(row) for row in rows]
+
+    async def _namespaces(
+        self, connection: asyncpg.Connection, query: queries.Namespaces, now_ms: int
+    ) -> list[NamespaceStats]:
+        sql = _NAMESPACES.format(schema=self._schema)
+        prefixes, names = list(query.prefixes), list(query.names)
+        rows = await connection.fetch(sql, prefixes, names, query.limit, now_ms)
+        return [NamespaceStats._make(row) for row in rows]
 
     async def _settings(
         self, connection: asyncpg.Connection, _query: queries.AllSettings
@@ -152,11 +203,21 @@ class Reader:
                 queue.add_ready(task)
             else:
                 machine.calendar.add(task)
+        await self._put_docs(connection, machine.docs)
         return machine
+
+    async def _put_docs(self, connection: asyncpg.Connection, store: DocStore) -> None:
+        async for namespace, key, *lock in connection.cursor(_ALL_SETS.format(schema=self._schema)):
+            store.put_lock(namespace, key, Lock(*lock))
+        async for namespace, *fields in connection.cursor(_ALL_DOCS.format(schema=self._schema)):
+            doc = Doc(*fields)
+            docs = store.set_of(namespace, doc.key)
+            assert docs is not None
+            store.put_doc(docs, doc)
 
 
 def _columns(*, with_values: bool) -> str:
-    return _COLUMNS.format(value="t.value" if with_values else "''::bytea")
+    return _COLUMNS.format(value="t.value" if with_values else _NO_VALUE)
 
 
 def row_of(fields: Any) -> TaskRow:

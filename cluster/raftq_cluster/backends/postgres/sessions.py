@@ -8,19 +8,22 @@ from typing import Final
 
 import asyncpg
 
+from raftq_cluster.core.doc_store import EMPTY_SETS_KEPT_MAX, SET_BYTES
+
 _OPEN: Final = """
 INSERT INTO {schema}.node (session, batch, now_ms, tasks, value_bytes, keys, key_bytes, name)
 VALUES ($1, 0, 0, 0, 0, 0, 0, $2) ON CONFLICT (session) DO NOTHING
 """
 _FOLD: Final = """
 WITH gone AS (DELETE FROM {schema}.node n WHERE n.session <> 0 AND {condition}
-    RETURNING n.now_ms, n.tasks, n.value_bytes, n.keys, n.key_bytes)
+    RETURNING n.now_ms, n.tasks, n.value_bytes, n.keys, n.key_bytes, n.empty_sets)
 UPDATE {schema}.node b SET
     now_ms = greatest(b.now_ms, s.now_ms), tasks = b.tasks + s.tasks,
     value_bytes = b.value_bytes + s.value_bytes, keys = b.keys + s.keys,
-    key_bytes = b.key_bytes + s.key_bytes
+    key_bytes = b.key_bytes + s.key_bytes, empty_sets = b.empty_sets + s.empty_sets
 FROM (SELECT max(now_ms) AS now_ms, sum(tasks) AS tasks, sum(value_bytes) AS value_bytes,
-      sum(keys) AS keys, sum(key_bytes) AS key_bytes, count(*) AS count FROM gone) s
+      sum(keys) AS keys, sum(key_bytes) AS key_bytes, sum(empty_sets) AS empty_sets, count(*) AS count
+      FROM gone) s
 WHERE b.session = 0 AND s.count > 0
 """
 _TAKE_OVER: Final = """
@@ -57,6 +60,12 @@ async def take_over_counts(connection: asyncpg.Connection, schema: str) -> bool:
     """Count what programs inserted in transactions of their own; tell whether there was anything."""
     done: str = await connection.execute(_TAKE_OVER.format(schema=schema))
     return done != "UPDATE 0"
+
+
+async def forget_sets(connection: asyncpg.Connection, schema: str, now_ms: int) -> None:
+    """Forget locks of sets of docs that are of no use any more."""
+    sql = f"SELECT {schema}.forget_sets(0, $1, $2, $3)"
+    await connection.execute(sql, now_ms, SET_BYTES, EMPTY_SETS_KEPT_MAX)
 
 
 async def was_committed(

@@ -168,12 +168,20 @@ def _size_of(operation: Any) -> tuple[int, int]:
     if kind == op.CLAIM:
         return operation[6], 0
     inner = operation[4] if kind == op.GUARD else operation
+    if inner[0] == op.CLAIM_DOCS:
+        return len(inner[4]), 0
     if inner[0] not in _MODIFICATIONS:
         return 1, 0
     _, _, _, _, inserts, changes, deletes, depends = inner[:8]
     size = sum([len(insert[4]) for insert in inserts])
     size += sum([len(change[5] or b"") for change in changes])
-    return len(inserts) + len(changes) + len(deletes) + len(depends), size
+    parts = len(inserts) + len(changes) + len(deletes) + len(depends)
+    if inner[0] == op.TRANSACT and any(inner[10]):
+        doc_inserts, doc_changes = inner[10][:2]
+        size += sum([len(insert[6]) for insert in doc_inserts])
+        size += sum([len(change[5] or b"") for change in doc_changes])
+        parts += sum(map(len, inner[10]))
+    return parts, size
 
 
 def tell(sink: Sink, index: int, outcomes: Sequence[Outcome]) -> None:

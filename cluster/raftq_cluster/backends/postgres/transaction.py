@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import asyncpg
 
 from raftq_cluster.backends.api import Ready
+from raftq_cluster.backends.postgres import doc_part
 from raftq_cluster.backends.postgres.changes import Changes
 from raftq_cluster.backends.postgres.configuring import Known, copy_of, learn, write_settings
 from raftq_cluster.backends.postgres.connecting import FAILURES
@@ -71,8 +72,15 @@ class Transactions:
         self._view = view
         self._random = random
         self._known = Known(0, SettingsTable(), {})
-        self._gather_sql = _call("SELECT * FROM", schema, "gather", _GATHER_ARGUMENTS)
-        self._store_sql = _call("SELECT", schema, "store", _STORE_ARGUMENTS)
+        gather = _call(schema, "gather", _GATHER_ARGUMENTS)
+        store = _call(schema, "store", _STORE_ARGUMENTS)
+        gather_docs = _call(schema, "gather_docs", doc_part.GATHER_ARGUMENTS, _GATHER_ARGUMENTS)
+        store_docs = _call(schema, "store_docs", doc_part.STORE_ARGUMENTS, _STORE_ARGUMENTS)
+        self._gather_sql = f"SELECT * FROM {gather}"  # noqa: S608 - checked names, and places
+        self._store_sql = f"SELECT {store}"
+        # In this order, which is that of the locks.
+        self._gather_with_docs_sql = f"SELECT * FROM {gather_docs} UNION ALL SELECT * FROM {gather}"  # noqa: S608 - the same
+        self._store_with_docs_sql = f"SELECT {store} FROM {store_docs}"  # noqa: S608 - the same
 
     @property
     def channel(self) -> str:
@@ -125,7 +133,7 @@ class Transactions:
         old, new = self._known.settings, working_set.machine.settings
         if needs.is_alone and new.rows() != old.rows():
             ready |= await write_settings(connection, self._schema, old, new)
-        elif changes.is_nothing() and not head.is_dirty:
+        elif changes.is_nothing() and not working_set.is_dirty():
             await self._end(connection, "ROLLBACK")
             self._view.see_head(head)
             self._learn_floors(working_set, (), generation)
@@ -181,7 +189,7 @@ class Transactions:
                 needs.is_alone = True  # a queue may begin, and its order with it
             floors = self._view.floors
             floors.forget_old()
-            rows = await connection.fetch(self._gather_sql, *self._gather_arguments(needs))
+            rows = await self._gathered(connection, needs)
             working_set = WorkingSet(needs, self._known, rows)
             if working_set.head.nodes > 1 and floors.waiting_ms >= 0:
                 working_set.close()
@@ -192,11 +200,18 @@ class Transactions:
                 working_set.close()
                 self._known = await learn(connection, self._schema, self._known, version)
                 continue
-            missing = working_set.missing_ids()
-            if not missing:
+            if working_set.is_complete():
                 return working_set
             working_set.close()
-            needs.ids.update(dict.fromkeys(missing))
+
+    async def _gathered(self, connection: asyncpg.Connection, needs: Needs) -> Sequence[Any]:
+        sql, arguments = self._gather_sql, self._gather_arguments(needs)
+        if needs.is_about_docs():
+            clock_ms, known_ms = arguments[2:4]
+            sql = self._gather_with_docs_sql
+            arguments += doc_part.gather_arguments(needs, self.session, clock_ms, known_ms)
+        rows: Sequence[Any] = await connection.fetch(sql, *arguments)
+        return rows
 
     def _gather_arguments(self, needs: Needs) -> list[Any]:
         view, known = self._view, self._known
@@ -242,8 +257,11 @@ class Transactions:
         head = working_set.head
         self.batch = self._random.getrandbits(62)
         news = self._news(ready, changes.next_due_ms) if head.nodes > 1 else []
+        sql, doc_arguments = self._store_sql, []
+        if changes.docs is not None:
+            sql, doc_arguments = self._store_with_docs_sql, changes.docs.arguments(self.session)
         stored: Sequence[int] = await connection.fetchval(
-            self._store_sql,
+            sql,
             self.session,
             self.batch,
             head.now_ms,
@@ -252,6 +270,7 @@ class Transactions:
             *changes.arguments(),
             self.channel,
             news,
+            *doc_arguments,
         )
         return stored
 
@@ -271,6 +290,6 @@ class Transactions:
         return news
 
 
-def _call(verb: str, schema: str, function: str, arguments: int) -> str:
-    places = ", ".join(f"${number}" for number in range(1, arguments + 1))
-    return f"{verb} {schema}.{function}({places})"
+def _call(schema: str, function: str, arguments: int, before: int = 0) -> str:
+    places = ", ".join([f"${number}" for number in range(before + 1, before + arguments + 1)])
+    return f"{schema}.{function}({places})"

@@ -9,18 +9,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from raftq_cluster.backends.postgres.configuring import Known
+from raftq_cluster.backends.postgres.doc_part import PartOfDocs
 from raftq_cluster.backends.postgres.needs import INSERTS_MAX, Needs
 from raftq_cluster.codec.snapshots import decode_chunk, encode_chunk
 from raftq_cluster.core.keys import KEY_BYTES_MAX, KEYS_MAX, KeyRecord, KeyTable
 from raftq_cluster.core.machine import Machine
 from raftq_cluster.core.operations import Operation
-from raftq_cluster.core.outcomes import Claimed, Outcome, Refused, TaskRow
+from raftq_cluster.core.outcomes import Claimed, DocsClaimed, Outcome, Refused, TaskRow
 from raftq_cluster.core.queue_state import QueueState
 from raftq_cluster.core.snapshot import Keeper, Record, outcome_of
 from raftq_cluster.core.task import Task, task_of
 
-_HEAD, _NAMED, _CANDIDATE, _KEY, _QUEUE, _FIRST_NUMBER = range(6)
-_KINDS: Final = 6
+(
+    _HEAD, _NAMED, _CANDIDATE, _KEY, _QUEUE, _FIRST_NUMBER, _DOC_SET, _DOC, _DOC_HEAD
+) = range(9)  # fmt: skip
+_KINDS: Final = 9
 ARRIVALS_MAX: Final = 1_000  # of one gather
 _LOADED: Final = 0  # the epoch of tasks that were read
 _TOUCHED: Final = 1  # of those that the batch has changed or inserted
@@ -108,6 +111,7 @@ class WorkingSet:
         self.arriving: list[Task] = []
         self.candidates: dict[str, list[Any]] = {}  # queue -> rows, ready, in its order
         self.named_ready: dict[str, list[Any]] = {}
+        self.docs: PartOfDocs | None = None  # None: no docs are named
         self._load(rows)
         self.tasks_before = len(machine.tasks)
         self.value_bytes_before = machine.value_bytes
@@ -134,6 +138,13 @@ class WorkingSet:
             if row[1]:  # it exists, and not because of integer ids
                 machine.queue_for(row[6]).size = row[1]
         self._load_keys(by_kind[_KEY])
+        if by_kind[_DOC_HEAD]:
+            sets, docs, (head,) = by_kind[_DOC_SET], by_kind[_DOC], by_kind[_DOC_HEAD]
+            machine.docs = self.docs = PartOfDocs(sets, docs, head)
+
+    def is_dirty(self) -> bool:
+        """Tell whether ``gather`` cleaned something up, which must be committed."""
+        return bool(self.head.is_dirty or (self.docs is not None and self.docs.is_dirty))
 
     def _load_keys(self, rows: Sequence[Any]) -> None:
         for row in rows:
@@ -167,16 +178,23 @@ class WorkingSet:
             self.arriving.append(task)
         machine.calendar.add(task)
 
-    def missing_ids(self) -> list[str]:
-        """Give the ids that answers to repeated claims would show, and that were not read yet."""
-        named, tasks = self.needs.ids, self.machine.tasks
-        return [
-            row.id
-            for record in self.keys_before.values()
-            if isinstance(record.outcome, Claimed)
-            for row in record.outcome.tasks
-            if row.id not in named and row.id not in tasks
-        ]
+    def is_complete(self) -> bool:
+        """Tell whether all is there that answers to repeated claims show; else name it in the needs."""
+        needs, tasks = self.needs, self.machine.tasks
+        ids: dict[str, None] = {}
+        sets: dict[tuple[str, str], bool] = {}
+        for record in self.keys_before.values():
+            outcome = record.outcome
+            if isinstance(outcome, Claimed):
+                named = [row.id for row in outcome.tasks]
+                ids |= {id_: None for id_ in named if id_ not in needs.ids and id_ not in tasks}
+            elif isinstance(outcome, DocsClaimed):
+                sets |= {(row.namespace, row.key): False for row in outcome.sets}
+                sets |= {(row.namespace, row.key): True for row in outcome.docs}
+        sets = {name: whole for name, whole in sets.items() if needs.sets.get(name, -1) < whole}
+        needs.ids |= ids
+        needs.sets |= sets
+        return not ids and not sets
 
     def apply(self, operations: Sequence[Operation], seed: int) -> tuple[list[Outcome], Any]:
         """Do the operations; give their outcomes, and what became claimable (queue -> count)."""

@@ -22,6 +22,7 @@ from raftq_cluster.backends.postgres.view import View
 from raftq_cluster.config import StartError
 from raftq_cluster.core.operations import Operation
 from raftq_cluster.core.outcomes import Refused, Unfinished
+from raftq_cluster.core.transaction import TOO_LARGE
 
 TRIES_MAX: Final = 20  # of a batch that others get in the way of: some two seconds
 RECONNECT_S: Final = (
@@ -179,6 +180,8 @@ class Writer:
                 await self._do(single)
         elif connecting.is_lock_timeout(error):
             batch.tell(self._view.index, [_LOCKED])
+        elif connecting.is_too_many_docs(error):
+            batch.tell(self._view.index, [TOO_LARGE])
         else:
             detail = f"this cannot be stored: {error}"
             batch.tell(
