@@ -65,6 +65,13 @@ class ChangeRefused(RaftqError):  # noqa: N818 - reads as the refusal it is
     decisive = True
 
 
+class ImportRefused(RaftqError):  # noqa: N818 - reads as the refusal it is
+    """What the file holds cannot be taken into this store."""
+
+    code = "import_refused"
+    decisive = True
+
+
 class DependencyError(RaftqError):
     """A part of the modification does not hold, and nothing of it was done.
 
@@ -186,6 +193,7 @@ _BY_CODE: Final[dict[str, type[RaftqError]]] = {
     "not_acceptable": ProtocolError,
     "unsupported_media_type": ProtocolError,
     "change_refused": ChangeRefused,
+    "import_refused": ImportRefused,
     "dependency": DependencyError,
     "too_large": TooLarge,
     "request_timeout": Unavailable,

@@ -10,12 +10,13 @@
 It remembers every operation that was submitted.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from raftq_cluster.backends.api import (
     Answer,
     BackendError,
+    Incoming,
     Load,
     MemberChange,
     Ready,
@@ -28,6 +29,7 @@ from raftq_cluster.core import operations as op
 from raftq_cluster.core.operations import Operation
 from raftq_cluster.core.outcomes import Outcome, Unfinished
 from raftq_cluster.core.queries import Query
+from raftq_cluster.core.snapshot import Record
 
 START_MS = 1_700_000_000_000
 
@@ -122,6 +124,15 @@ class HeldBackend:
         if self.read_failure is not None:
             raise self.read_failure
         return await self._memory.verify(entry)
+
+    def export(self) -> AsyncIterator[Sequence[Record]]:
+        return self._memory.export()
+
+    async def take_in(self, incoming: Incoming) -> None:
+        await self._memory.take_in(incoming)
+
+    async def abandon_import(self) -> None:
+        await self._memory.abandon_import()
 
     def status(self) -> Status:
         return self._memory.status()

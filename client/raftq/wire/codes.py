@@ -30,6 +30,7 @@ _ALL: Final = (
     Code("not_acceptable", 406, False, "None of the accepted formats can be written"),
     Code("dependency", 409, False, "A part of the modification does not hold"),
     Code("change_refused", 409, False, "The members cannot be changed like this"),
+    Code("import_refused", 409, False, "What the file holds cannot be taken into this store"),
     Code("too_large", 413, False, "A size limit is passed"),
     Code("unsupported_media_type", 415, False, "The body's format is not known"),
     Code("idempotency_key_reused", 422, False, "The key was used for another request"),

@@ -5,13 +5,14 @@ because three backends and two consumers (service, node) share it.
 """
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from raftq_cluster.core.operations import Operation
 from raftq_cluster.core.outcomes import Outcome
 from raftq_cluster.core.queries import Query
+from raftq_cluster.core.snapshot import Record
 
 Sink: TypeAlias = Callable[[int, Sequence[Outcome]], None]
 """Takes ``(log index, one outcome per operation in order)``, exactly once. Must not raise."""
@@ -143,6 +144,25 @@ class BackendError(Exception):
         self.detail = detail
 
 
+class Incoming(Protocol):
+    """The whole state of another store, on its way into this one."""
+
+    id: str  # of the file
+    seq: int  # insertion numbers up to here were given out
+
+    def parts(self) -> AsyncIterator[list[Record]]:
+        """Give the records, cut as ``core.moving`` does; to be asked for once.
+
+        Raises:
+            Exception: whatever is wrong with them. It ends the import and goes through to the caller.
+        """
+        ...
+
+    def digest(self) -> str:
+        """Tell the digest (``core.moving``) of what came; known after the last part."""
+        ...
+
+
 class Backend(Protocol):
     """Keeps the tasks. Methods raise nothing unless they say so."""
 
@@ -220,5 +240,34 @@ class Backend(Protocol):
 
         Raises:
             BackendError: ``unavailable``; ``outcome_unknown``: an entry may have been logged; ask anew.
+        """
+        ...
+
+    def export(self) -> AsyncIterator[Sequence[Record]]:
+        """Give the whole state as of one moment, not before this call, as records of ``core.snapshot``.
+
+        Some at a time, the head first. Nothing waits for whoever reads it slowly; close it if it is not used up.
+
+        Raises:
+            BackendError: ``unavailable``.
+        """
+        ...
+
+    async def take_in(self, incoming: Incoming) -> None:
+        """Become what another store was; done on return, with its digest compared.
+
+        Refused where there is anything already. If it does not come to its end, the store either stays empty, or says
+        of everything that is asked of it that an import is unfinished: the same file goes on where it stopped.
+
+        Raises:
+            BackendError: ``import_refused``; ``unavailable``; ``outcome_unknown``.
+        """
+        ...
+
+    async def abandon_import(self) -> None:
+        """Drop what an unfinished import has left.
+
+        Raises:
+            BackendError: ``import_refused``: there is none; ``unavailable``; ``outcome_unknown``.
         """
         ...

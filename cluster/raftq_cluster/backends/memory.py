@@ -5,13 +5,14 @@ Operations are applied as they come; nothing survives the process, and ``status`
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from random import Random
 
 from raftq_cluster.backends.api import (
     SAME,
     Answer,
     BackendError,
+    Incoming,
     Load,
     MemberChange,
     MemberDigest,
@@ -21,10 +22,12 @@ from raftq_cluster.backends.api import (
     Status,
     Verification,
 )
+from raftq_cluster.backends.taking_in import abandon, refuse_unfinished, take_in
 from raftq_cluster.core.machine import Machine
 from raftq_cluster.core.operations import CLAIM, Claim, Operation, Tick
 from raftq_cluster.core.outcomes import Claimed
-from raftq_cluster.core.queries import Query
+from raftq_cluster.core.queries import Query, Time
+from raftq_cluster.core.snapshot import Record
 from raftq_cluster.version import VERSION
 
 _NOTHING = Claimed(())
@@ -79,6 +82,8 @@ class MemoryBackend:
         """Answer from the state, after letting time pass for what is due."""
         if not stale and self._machine.due(self._clock()):
             self.submit([Tick()], lambda _index, _outcomes: None)
+        if not isinstance(query, Time):
+            refuse_unfinished(self._machine)
         return Answer(self._machine.index, self._machine.query(query, self.now_ms()))
 
     def next_due_ms(self) -> int | None:
@@ -120,6 +125,25 @@ class MemoryBackend:
         for _ in digesting:
             await asyncio.sleep(0)
         return Verification(index, (MemberDigest(self._node_id, SAME, digesting.result),))
+
+    async def export(self) -> AsyncIterator[Sequence[Record]]:
+        """Give the state, record by record. See ``Backend``."""
+        await self.read(Time())  # what is due has arrived
+        refuse_unfinished(self._machine)
+        snapshot = self._machine.snapshot(1)
+        try:
+            for records in snapshot:
+                yield records
+        finally:
+            snapshot.close()
+
+    async def take_in(self, incoming: Incoming) -> None:
+        """Become what another store was. See ``Backend``."""
+        await take_in(self.submit, lambda: self._machine, incoming)
+
+    async def abandon_import(self) -> None:
+        """Drop what an unfinished import has left. See ``Backend``."""
+        await abandon(self.submit)
 
     def _finds_nothing(self, operations: Sequence[Operation], now_ms: int) -> bool:
         if len(operations) != 1 or operations[0][0] != CLAIM:

@@ -15,10 +15,8 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 import msgspec
 
 from raftq_cluster.codec.errors import CodecError
+from raftq_cluster.codec.record_shapes import NUMBER_MAX, check_records
 from raftq_cluster.core import operations as op
-
-# Far beyond any time, version or count, and far from where sums of them leave 64 bits.
-NUMBER_MAX: Final = 2**53
 
 _Number: TypeAlias = Annotated[int, msgspec.Meta(ge=-NUMBER_MAX, le=NUMBER_MAX)]
 _Arrival: TypeAlias = Annotated[int, msgspec.Meta(ge=op.KEEP, le=op.HOLD_UNTIL)]
@@ -128,6 +126,13 @@ class _Verify(_Shape, tag=op.VERIFY):
     """Nothing more."""
 
 
+class _Import(_Shape, tag=op.IMPORT):
+    step: Literal["begin", "part", "end", "abandon"]
+    id: str
+    number: Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
+    records: tuple[Any, ...]  # checked by themselves
+
+
 class _Guarded(_Once, tag=op.GUARD):
     grants: tuple[tuple[str, _Number], ...]
     operation: _Modify | _Renew | _Transact | _ClaimDocs
@@ -144,6 +149,7 @@ _Operations: TypeAlias = list[
     | _Transact
     | _ClaimDocs
     | _Verify
+    | _Import
     | _Guarded
 ]
 # bytes are bytes: without this, text would pass for them as Base64.
@@ -160,3 +166,8 @@ def check_segment(operations: Sequence[Any]) -> None:
         _convert(operations)
     except msgspec.ValidationError as error:
         raise CodecError(f"malformed operations: {error}") from None
+    for operation in operations:
+        if operation[0] == op.IMPORT:
+            if len(operations) > 1:  # what comes behind it would meet another state
+                raise CodecError("a step of an import is not alone")
+            check_records(operation[4])

@@ -73,9 +73,9 @@ class Digesting:
                 self.close()
                 self.result = f"{self._total % 2 ** (8 * _BYTES):0{2 * _BYTES}x}"
                 raise StopIteration
-            packed = _pack(self._restated(record))
-            self._total += int.from_bytes(blake2b(packed, digest_size=_BYTES).digest(), "big")
-            size += len(packed)
+            hashed = packed(self._restated(record))
+            self._total += int.from_bytes(blake2b(hashed, digest_size=_BYTES).digest(), "big")
+            size += len(hashed)
             if size >= SLICE_BYTES:
                 break
 
@@ -106,7 +106,7 @@ class Digesting:
         return record
 
 
-def _pack(value: Any) -> bytes:
+def packed(value: Any) -> bytes:
     """Write a value so that no two different ones look alike."""
     if value is None:
         return b"n"
@@ -117,4 +117,4 @@ def _pack(value: Any) -> bytes:
         return b"s%d:%b" % (len(text), text)
     if isinstance(value, bytes):
         return b"b%d:%b" % (len(value), value)
-    return b"(%b)" % b"".join(map(_pack, value))
+    return b"(%b)" % b"".join(map(packed, value))

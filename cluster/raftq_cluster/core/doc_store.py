@@ -6,10 +6,10 @@ references. Source of the semantics: EntroQ's protocol 2.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, MutableMapping
 from heapq import heapify, heappop, heappush, nsmallest
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from raftq_cluster.core.outcomes import DocRow, NamespaceStats, SetRow
 from raftq_cluster.core.queries import Docs, Namespaces
@@ -228,6 +228,11 @@ class DocStore:
         self.size_bytes -= SET_BYTES + len(docs.key)
         if not space.sets:
             del self._namespaces[space.name]
+
+    def tables(self) -> list[MutableMapping[str, Any]]:
+        """What takes the memory. The end of this store."""
+        spaces = self._namespaces.values()
+        return [table for space in spaces for table in (space.sets, space.docs)]
 
     def dismantle(self) -> None:
         """Give the memory back, piece by piece. The end of this store."""

@@ -6,7 +6,7 @@ live record would let a retry be done twice.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from typing import Any, Final, NamedTuple
 
 from raftq_cluster.core.outcomes import (
@@ -26,6 +26,8 @@ from raftq_cluster.core.outcomes import (
 WINDOW_MS: Final = 300_000  # retries come within seconds; five minutes outlast a failover by far
 KEYS_MAX: Final = 1_000_000
 KEY_BYTES_MAX: Final = 256 * 2**20
+# Records that one entry forgets: more than come with one. After an import all may be due together.
+EXPIRED_MAX: Final = 5_000
 
 _RECORD_BYTES: Final = 300  # of the record itself, about
 _ROW_BYTES: Final = 350  # of a task row without its value, about
@@ -90,13 +92,17 @@ class KeyTable:
             self.size_bytes -= record.size_bytes
 
     def expire(self, now_ms: int) -> None:
-        """Drop the records whose window has passed: those at the front."""
+        """Drop the records whose window has passed: those at the front, not too many at once."""
         records = self._records
-        while records:
-            key = next(iter(records))
-            if records[key].expires_at > now_ms:
+        for _ in range(EXPIRED_MAX):
+            key = next(iter(records), None)
+            if key is None or records[key].expires_at > now_ms:
                 return
             self.forget(key)
+
+    def tables(self) -> list[MutableMapping[str, KeyRecord]]:
+        """What takes the memory. The end of this table."""
+        return [self._records]
 
     def dismantle(self) -> None:
         """Give the memory back, record by record. The end of this table."""

@@ -9,11 +9,11 @@ broken invariant, and the node that sees one must stop.
 from collections.abc import Callable, Container, Sequence
 from typing import Any, Final, NamedTuple
 
-from raftq_cluster.core import answers, guarding, modification, transaction
+from raftq_cluster.core import answers, guarding, importing, modification, transaction
 from raftq_cluster.core import operations as op
 from raftq_cluster.core.chain import linked, passed
 from raftq_cluster.core.digest import Digesting, digest
-from raftq_cluster.core.operations import ANONYMOUS, FORGET, TICK, VERIFY, Operation
+from raftq_cluster.core.operations import ANONYMOUS, FORGET, IMPORT, TICK, VERIFY, Operation
 from raftq_cluster.core.outcomes import (
     CLAIMED,
     MISSING,
@@ -40,7 +40,8 @@ from raftq_cluster.core.task import Task
 # record that keeps it, must fit into a frame.
 CLAIM_BYTES_MAX: Final = 8 * 2**20
 _new = tuple.__new__  # half the price of calling a named tuple's class
-_KEYLESS: Final = frozenset({TICK, FORGET, VERIFY})  # operations without an idempotency key
+_KEYLESS: Final = frozenset({TICK, FORGET, VERIFY, IMPORT})  # operations without an idempotency key
+_WHILE_IMPORTING: Final = frozenset({TICK, VERIFY, IMPORT})  # operations that are done meanwhile
 _EMPTY: Final = Claimed(())
 _DONE: Final = Done()
 _UNKNOWN_KIND: Final = Refused("invalid", "unknown kind of operation")
@@ -82,6 +83,7 @@ class Machine(State):
             op.TRANSACT: self._transact,
             op.CLAIM_DOCS: self._claim_docs,
             op.VERIFY: self._verify,
+            op.IMPORT: self._import,
         }
         self._wants_digest = False
 
@@ -138,6 +140,8 @@ class Machine(State):
         return answers.answer(self, query, now_ms)
 
     def _run(self, segment: Sequence[Any]) -> list[Outcome]:
+        if self.importing is not None:
+            return [self._run_while_importing(operation) for operation in segment]
         handlers = self._handlers
         outcomes: list[Outcome] = []
         append = outcomes.append
@@ -152,11 +156,20 @@ class Machine(State):
                 append(handler(operation))
         return outcomes
 
+    def _run_while_importing(self, operation: Any) -> Outcome:
+        """Let an import go on, and nothing else happen."""
+        handler = self._handlers.get(operation[0])
+        if handler is None or operation[0] not in _WHILE_IMPORTING:
+            return importing.UNFINISHED
+        return handler(operation)
+
     def _run_once(self, handler: Callable[[Any], Outcome], operation: Any) -> Outcome:
         """Run an operation that carries an idempotency key, or give the answer it had."""
         key, mark = operation[1], operation[2]
         record = self.keys.get(key)
-        if record is not None:
+        if record is not None and record.expires_at <= self.now_ms:
+            self.keys.forget(key)
+        elif record is not None:
             if record.mark != mark:
                 return Refused("idempotency_key_reused", "the key was used for another request")
             return self._told_again(record.outcome)
@@ -325,6 +338,9 @@ class Machine(State):
         del operation  # which entry it is in is all that it says
         self._wants_digest = True
         return _DONE
+
+    def _import(self, operation: op.Import) -> Outcome:
+        return importing.run_import(self, operation)
 
     def _forget(self, operation: op.Forget) -> Outcome:
         for key in operation[1]:

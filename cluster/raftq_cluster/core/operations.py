@@ -11,7 +11,7 @@ the same key with another mark is refused.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 GUARD: Final = 0
 CLAIM: Final = 1
@@ -24,6 +24,7 @@ FORGET: Final = 7
 TRANSACT: Final = 8
 CLAIM_DOCS: Final = 9
 VERIFY: Final = 10
+IMPORT: Final = 11
 
 ANONYMOUS: Final = "anonymous"  # the claimant of operations that name none
 
@@ -282,6 +283,20 @@ class Verify(NamedTuple):
     kind: int = VERIFY
 
 
+class Import(NamedTuple):
+    """A step of an import: ``begin``, ``part``, ``end`` or ``abandon`` (:mod:`raftq_cluster.core.importing`).
+
+    ``id`` is the file's. ``number``: of a beginning the last insertion number of the store it comes from, of a part its
+    own, from 0, of the end how many parts there are. ``records`` are those of a part, as a snapshot has them.
+    """
+
+    kind: int
+    step: str
+    id: str
+    number: int = 0
+    records: Sequence[tuple[Any, ...]] = ()
+
+
 class Guarded(NamedTuple):
     """What names tasks, asked by somebody who may not do everything everywhere.
 
@@ -307,5 +322,6 @@ Operation: TypeAlias = (
     | Transact
     | ClaimDocs
     | Verify
+    | Import
     | Guarded
 )

@@ -126,6 +126,12 @@ class Settled(NamedTuple):
     row: TaskRow
 
 
+class Imported(NamedTuple):
+    """A step of an import is done; so many of its parts were taken by then."""
+
+    parts: int
+
+
 class Done(NamedTuple):
     """Configure, tick, forget and verify have nothing more to say."""
 
@@ -193,7 +199,16 @@ class Unfinished(NamedTuple):
 
 
 Outcome: TypeAlias = (
-    Claimed | Modified | Renewed | Settled | Done | Transacted | DocsClaimed | Refused | Unfinished
+    Claimed
+    | Modified
+    | Renewed
+    | Settled
+    | Done
+    | Imported
+    | Transacted
+    | DocsClaimed
+    | Refused
+    | Unfinished
 )
 
 

@@ -35,6 +35,8 @@ DOC_SET: Final = (
     7  # namespace, key, version, claimant, at, modified; the docs that follow are in it
 )
 DOC: Final = 8  # a Doc without its key
+# Behind the head, if there is or was one: id of the file, parts taken, why it failed, whether it is over.
+IMPORT: Final = 9
 
 
 class Keeper:
@@ -83,7 +85,10 @@ class Snapshot:
         self.index = state.index
         self._count = 0
         self._records = self._generate(
-            (HEAD, VERSION, state.index, state.now_ms, state.seq, state.chain),
+            [
+                (HEAD, VERSION, state.index, state.now_ms, state.seq, state.chain),
+                *import_records(state),
+            ],
             [(SETTING, *row) for row in state.settings.rows()],
             [
                 (
@@ -122,13 +127,14 @@ class Snapshot:
 
     def _generate(
         self,
-        head: Record,
+        heads: list[Record],
         settings: list[Record],
         queues: "list[tuple[Record, list[Task], list[Task]]]",
         doc_sets: "list[tuple[Record, list[Doc]]]",
         keys: "list[tuple[str, KeyRecord]]",
     ) -> Iterator[Record]:
-        yield self._counted(head)
+        for record in heads:
+            yield self._counted(record)
         for record in settings:
             yield self._counted(record)
         for queue_record, ready, waiting in queues:
@@ -156,6 +162,14 @@ class Snapshot:
     def _counted(self, record: Record) -> Record:
         self._count += 1
         return record
+
+
+def import_records(state: "State") -> list[Record]:
+    """Write what is to be known of an import."""
+    unfinished = state.importing
+    if unfinished is not None:
+        return [(IMPORT, unfinished.id, unfinished.parts, unfinished.failure, False)]
+    return [(IMPORT, state.imported, 0, "", True)] if state.imported else []
 
 
 def set_record(docs: "DocSet") -> Record:

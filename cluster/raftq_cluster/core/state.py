@@ -4,7 +4,8 @@ Every task is in exactly one place: its queue's ready collection, or the calenda
 the only ones that change that, and each says first to a running snapshot what it is about to change.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from typing import Any, Final
 
 from raftq_cluster.core.calendar import Calendar
 from raftq_cluster.core.doc_store import DocStore
@@ -17,11 +18,24 @@ from raftq_cluster.core.settings import SettingsTable, matches
 from raftq_cluster.core.snapshot import Keeper, keep
 from raftq_cluster.core.task import GONE, WAITING, Task
 
+FREED_MAX: Final = 1_000  # tasks and the like that go with one entry: half a millisecond
 _row = tuple.__new__
 
 
 class MachineError(Exception):
     """An invariant of the state machine is broken: the node must stop and serve nothing more."""
+
+
+class UnfinishedImport:
+    """An import that has begun; see :mod:`raftq_cluster.core.importing`."""
+
+    __slots__ = ("failure", "id", "parts", "seqs")
+
+    def __init__(self, id_: str, parts: int, failure: str) -> None:
+        self.id = id_  # of the file
+        self.parts = parts  # how many were taken
+        self.failure = failure  # why it can only be abandoned; "" if it can go on
+        self.seqs: set[int] = set()  # of its tasks; only ever asked for membership
 
 
 class State:
@@ -45,6 +59,9 @@ class State:
         self.calendar = Calendar()
         self.seeds = Seeds()
         self.keeper: Keeper | None = None  # of the newest snapshot that is being taken
+        self.importing: UnfinishedImport | None = None  # while there is one, nothing else is done
+        self.imported = ""  # id of the file whose import was finished last
+        self._freeing: Iterator[None] | None = None
         self._ready: dict[str, int] = {}
 
     # --- one entry ----------------------------------------------------------------------------
@@ -60,13 +77,16 @@ class State:
             if task.claimant:
                 task.queue.held -= 1
             self._arrive(task)
-        self.keys.expire(self.now_ms)
-        self.docs.expire(self.now_ms)
+        if self.importing is None:
+            self.keys.expire(self.now_ms)
+            self.docs.expire(self.now_ms)
+        if self._freeing is not None and next(self._freeing, True):
+            self._freeing = None
 
     def take_effects(self) -> dict[str, int]:
         """Give what became claimable since the last call, per queue."""
         ready, self._ready = self._ready, {}
-        return ready
+        return ready if self.importing is None else {}
 
     # --- moves --------------------------------------------------------------------------------
 
@@ -228,7 +248,9 @@ class State:
                 self._ready[queue.name] = len(queue.ready)
 
     def claimable(self, names: Iterable[str], now_ms: int) -> bool:
-        """Tell whether a claim could find a task; False is certain."""
+        """Tell whether a claim could find a task, or be refused; False is certain."""
+        if self.importing is not None:
+            return True
         queues = self.queues
         for name in names:
             queue = queues.get(name)
@@ -248,6 +270,25 @@ class State:
         """Count tasks, bytes of values, errors and docs, idempotency keys, and their bytes."""
         value_bytes = self.value_bytes + self.docs.size_bytes
         return len(self.tasks), value_bytes, len(self.keys), self.keys.size_bytes
+
+    def announce_ready(self) -> None:
+        """Let everybody hear of all that can be claimed."""
+        self._ready = {
+            name: len(queue.ready)
+            for name, queue in self.queues.items()
+            if queue.ready and not queue.paused
+        }
+
+    def discard(self) -> None:
+        """Begin anew with nothing. The memory is given back bit by bit, with the entries to come."""
+        for queue in self.queues.values():
+            queue.clear()
+        old: list[MutableMapping[Any, Any]] = [self.queues, self.tasks]
+        self._freeing = _freed([*old, *self.keys.tables(), *self.docs.tables()])
+        self.queues, self.tasks, self.calendar = {}, {}, Calendar()
+        self.settings, self.keys, self.docs = SettingsTable(), KeyTable(), DocStore()
+        self.value_bytes = 0
+        self._ready = {}
 
     def dismantle(self) -> None:
         """Give the memory back, piece by piece, so that other threads have their turns meanwhile.
@@ -275,6 +316,15 @@ class State:
                 self._ready[queue.name] += 1
             except KeyError:
                 self._ready[queue.name] = 1
+
+
+def _freed(tables: Sequence[MutableMapping[Any, Any]]) -> Iterator[None]:
+    """Empty tables, some items at each step."""
+    for table in tables:
+        while table:
+            for _ in range(min(FREED_MAX, len(table))):
+                table.popitem()
+            yield None
 
 
 def arrival_ms(arrival: int, ms: int, now_ms: int) -> int:

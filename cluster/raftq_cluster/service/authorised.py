@@ -6,11 +6,12 @@ not the right everywhere carry their grants there (:mod:`raftq_cluster.core.guar
 that lags behind can be used to get around them. Source: ``docs/security.md``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import Any, Final
 
+from raftq.wire.export_file import AbandonReply, ImportReply
 from raftq_cluster.auth.tokens import Principal
 from raftq_cluster.backends.api import Answer, MemberChange, Sink, Status, Verification
 from raftq_cluster.core import operations as op
@@ -134,6 +135,21 @@ class Authorised:
         """Compare the states of all nodes; needs admin everywhere. Raises as :meth:`read`."""
         self._require(rights.ADMIN, EVERYWHERE)
         return await self._service.verify(entry)
+
+    def export(self) -> AsyncIterator[bytes]:
+        """Give the whole state as a file; needs admin everywhere. Raises as :meth:`read`."""
+        self._require(rights.ADMIN, EVERYWHERE)
+        return self._service.export()
+
+    async def take_in(self, chunks: AsyncIterator[bytes]) -> ImportReply:
+        """Take in the state of another store; needs admin everywhere. Raises as :meth:`read`."""
+        self._require(rights.ADMIN, EVERYWHERE)
+        return await self._service.take_in(chunks)
+
+    async def abandon_import(self) -> AbandonReply:
+        """Drop an unfinished import; needs admin everywhere. Raises as :meth:`read`."""
+        self._require(rights.ADMIN, EVERYWHERE)
+        return await self._service.abandon_import()
 
     def cluster(self) -> Status:
         """Tell about the cluster: whoever has a token may know its nodes."""

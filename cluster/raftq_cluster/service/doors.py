@@ -4,7 +4,7 @@ Without tokens there is one entrance, the service itself, and nothing is looked 
 has not said who it is meets the :class:`Stranger`'s entrance, which leads nowhere.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final, NamedTuple, NoReturn
 
 from raftq_cluster.auth.store import TokenStore
@@ -141,6 +141,19 @@ class Stranger:
     async def verify(self, entry: int) -> NoReturn:
         """Raise a Refusal."""
         del entry
+        raise self._refusal()
+
+    def export(self) -> NoReturn:
+        """Raise a Refusal."""
+        raise self._refusal()
+
+    async def take_in(self, chunks: AsyncIterator[bytes]) -> NoReturn:
+        """Raise a Refusal."""
+        del chunks
+        raise self._refusal()
+
+    async def abandon_import(self) -> NoReturn:
+        """Raise a Refusal."""
         raise self._refusal()
 
     def cluster(self) -> NoReturn:

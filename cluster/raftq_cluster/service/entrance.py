@@ -5,9 +5,10 @@
 cannot forget to check: there is no way around it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
+from raftq.wire.export_file import AbandonReply, ImportReply
 from raftq_cluster.backends.api import Answer, MemberChange, Sink, Status, Verification
 from raftq_cluster.core.operations import Claim, Operation
 from raftq_cluster.core.outcomes import Outcome
@@ -50,6 +51,18 @@ class Entrance(Protocol):
 
     async def verify(self, entry: int) -> Verification:
         """Compare the states of all nodes."""
+        ...
+
+    def export(self) -> AsyncIterator[bytes]:
+        """Give the whole state as a file."""
+        ...
+
+    async def take_in(self, chunks: AsyncIterator[bytes]) -> ImportReply:
+        """Take in the whole state of another store."""
+        ...
+
+    async def abandon_import(self) -> AbandonReply:
+        """Drop what an unfinished import has left."""
         ...
 
     def cluster(self) -> Status:

@@ -5,11 +5,12 @@ timer per operation, and ``run``, ``wait_claim`` and ``read`` for those who can 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from raftq.wire.export_file import AbandonReply, ImportReply
 from raftq_cluster.backends.api import (
     Answer,
     Backend,
@@ -25,12 +26,14 @@ from raftq_cluster.core.outcomes import Outcome, Refused, Unfinished
 from raftq_cluster.core.queries import Query
 from raftq_cluster.service.ids import id_source
 from raftq_cluster.service.limits import Limits
-from raftq_cluster.service.refusals import Refusal
+from raftq_cluster.service.moving import IncomingFile, export_file
+from raftq_cluster.service.refusals import Refusal, over_limit, refusal_of
 from raftq_cluster.service.waiters import Waiters
 
 # What a task takes in memory besides its value and error text (scripts/bench, core): without it,
 # tasks that hold nothing could be inserted for ever.
 TASK_BYTES: Final = 400
+EXPORTS_MAX: Final = 2  # at one time: each keeps what changes meanwhile
 _STOPPING = Unfinished("unavailable", "the node is stopping")
 
 
@@ -51,6 +54,7 @@ class Service:
         self._backend = backend
         self._waiters = Waiters(backend, self._submit_claims)
         self._stopping = False
+        self._exports = 0  # under way
         self._http = ""
         self._text = ""
 
@@ -83,16 +87,11 @@ class Service:
         if self._stopping:
             sink(self._backend.status().index, [_STOPPING] * len(operations))
             return
-        load, limits = self._backend.load(), self.limits
-        if load.value_bytes + load.tasks * TASK_BYTES >= limits.bytes_held_max:
-            full = _over_limit("store_full", "bytes_held_max", limits.bytes_held_max)
-            self._submit_when_full(operations, sink, full)
-        elif load.disk_free_bytes < limits.disk_free_bytes_min:
-            full = _over_limit("store_full", "disk_free_bytes_min", limits.disk_free_bytes_min)
-            full = full._replace(detail=f"the disk is nearly full: {full.detail}")
-            self._submit_when_full(operations, sink, full)
-        else:
+        full = self._full()
+        if full is None:
             self._backend.submit(operations, sink)
+        else:
+            self._submit_when_full(operations, sink, full)
 
     def claim(self, claim: Claim, wait_ms: int, sink: Sink) -> Callable[[], None]:
         """Claim, and wait up to ``wait_ms`` (1 or more) for a task to arrive.
@@ -195,6 +194,51 @@ class Service:
         except BackendError as error:
             raise Refusal(error.code, error.detail, index=self._backend.status().index) from error
 
+    async def export(self) -> AsyncIterator[bytes]:
+        """Give the whole state as a file, piece by piece. Close it if it is not used up.
+
+        Raises:
+            Refusal: ``too_busy``; ``unavailable``.
+        """
+        if self._exports >= EXPORTS_MAX:
+            raise over_limit("too_busy", "others export too", "exports_max", EXPORTS_MAX)
+        self._exports += 1
+        pieces = export_file(self._backend)
+        try:
+            async for piece in pieces:
+                yield piece
+        finally:
+            self._exports -= 1
+            await pieces.aclose()  # type: ignore[attr-defined] # it is a generator
+
+    async def take_in(self, chunks: AsyncIterator[bytes]) -> ImportReply:
+        """Become what the store was that a file was made of; see :meth:`Backend.take_in`.
+
+        Raises:
+            Refusal: ``bad_request``, ``invalid``: the file is not good; ``import_refused``;
+                ``store_full``; ``unavailable``; ``outcome_unknown``.
+        """
+        incoming = IncomingFile(chunks, self._check_room)
+        await incoming.open()
+        try:
+            await self._backend.take_in(incoming)
+        except BackendError as error:
+            raise Refusal(error.code, error.detail, index=self._backend.status().index) from error
+        footer = incoming.footer()
+        return ImportReply(id=incoming.id, digest=footer.digest, counts=footer.counts)
+
+    async def abandon_import(self) -> AbandonReply:
+        """Drop what an unfinished import has left.
+
+        Raises:
+            Refusal: ``import_refused``: there is none; ``unavailable``; ``outcome_unknown``.
+        """
+        try:
+            await self._backend.abandon_import()
+        except BackendError as error:
+            raise Refusal(error.code, error.detail, index=self._backend.status().index) from error
+        return AbandonReply()
+
     def load(self) -> Load:
         """Tell how full the state is."""
         return self._backend.load()
@@ -209,6 +253,23 @@ class Service:
 
     def _submit_claims(self, claims: list[Claim], sink: Sink) -> None:
         self.submit(claims, sink)
+
+    def _full(self) -> Refused | None:
+        """Tell which limit lets nothing more in; None: there is room."""
+        load, limits = self._backend.load(), self.limits
+        if load.value_bytes + load.tasks * TASK_BYTES >= limits.bytes_held_max:
+            return _over_limit("store_full", "bytes_held_max", limits.bytes_held_max)
+        if load.disk_free_bytes < limits.disk_free_bytes_min:
+            full = _over_limit("store_full", "disk_free_bytes_min", limits.disk_free_bytes_min)
+            return full._replace(detail=f"the disk is nearly full: {full.detail}")
+        return None
+
+    def _check_room(self) -> None:
+        full = self._full()
+        if full is not None:
+            raise refusal_of(full, self._backend.status().index)
+        if self._stopping:
+            raise refusal_of(_STOPPING, self._backend.status().index)
 
     def _submit_when_full(
         self, operations: Sequence[Operation], sink: Sink, refused: Refused

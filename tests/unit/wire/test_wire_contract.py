@@ -30,6 +30,7 @@ def test_codes_and_what_they_mean_are_these() -> None:
         "not_acceptable": (406, False),
         "dependency": (409, False),
         "change_refused": (409, False),
+        "import_refused": (409, False),
         "too_large": (413, False),
         "unsupported_media_type": (415, False),
         "idempotency_key_reused": (422, False),

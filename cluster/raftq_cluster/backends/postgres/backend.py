@@ -4,7 +4,7 @@ Three connections a node: one for the batches, one for questions, one that liste
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from random import Random, SystemRandom
 from typing import Any, Final
@@ -16,6 +16,7 @@ from raftq_cluster.backends.api import (
     SAME,
     Answer,
     BackendError,
+    Incoming,
     Load,
     MemberChange,
     MemberDigest,
@@ -27,16 +28,19 @@ from raftq_cluster.backends.api import (
 )
 from raftq_cluster.backends.postgres import connecting, schema, sessions
 from raftq_cluster.backends.postgres.connecting import FAILURES, Place
+from raftq_cluster.backends.postgres.moving import TakingIn, records_of
 from raftq_cluster.backends.postgres.neighbours import Neighbours
 from raftq_cluster.backends.postgres.reading import Reader
 from raftq_cluster.backends.postgres.submissions import tell
 from raftq_cluster.backends.postgres.transaction import Transactions
 from raftq_cluster.backends.postgres.view import View
-from raftq_cluster.backends.postgres.writer import UNAVAILABLE, Writer
+from raftq_cluster.backends.postgres.writer import UNAVAILABLE, UNKNOWN, Writer
 from raftq_cluster.config import StartError
+from raftq_cluster.core.importing import REFUSED
 from raftq_cluster.core.operations import Operation, Tick
 from raftq_cluster.core.outcomes import Done, Outcome, Unfinished
 from raftq_cluster.core.queries import DryRun, Query, Time
+from raftq_cluster.core.snapshot import Record
 from raftq_cluster.version import VERSION
 
 READ_WAIT_S: Final = 10.0
@@ -74,6 +78,7 @@ class PostgresBackend:
         self._listener: Callable[[Ready], None] | None = None
         random = Random(chance.getrandbits(64) if seed is None else seed)  # noqa: S311 - it chooses tasks, it guards nothing
         self._view = View(clock)
+        self._random = random
         self._writer = Writer(
             place, self._node_id, self._view, random, self._session, self._tell_listener
         )
@@ -264,6 +269,51 @@ class PostgresBackend:
         if not self._writer.is_connected:
             raise BackendError(UNAVAILABLE, "the database cannot be reached")
         return Verification(self._view.index, (MemberDigest(self._node_id, SAME, ""),))
+
+    async def export(self) -> AsyncIterator[Sequence[Record]]:
+        """Give everything, from one snapshot of the database. See ``Backend``."""
+        connection = await self._connection_of_its_own()
+        try:
+            await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            async for records in records_of(connection, self._place.schema):
+                yield records
+        except FAILURES as error:
+            raise BackendError(UNAVAILABLE, f"the database did not answer: {error}") from error
+        finally:
+            connection.terminate()
+
+    async def take_in(self, incoming: Incoming) -> None:
+        """Become what another store was, in one transaction. See ``Backend``."""
+        connection = await self._connection_of_its_own()
+        taking_in = TakingIn(connection, self._place.schema, self._random)
+        is_committing = False
+        try:
+            await connection.execute("BEGIN")
+            await taking_in.run(incoming)
+            is_committing = True
+            await connection.execute("COMMIT")
+        except FAILURES as error:
+            if is_committing:
+                detail = "the connection to the database broke while it committed the import"
+                raise BackendError(UNKNOWN, detail) from error
+            raise BackendError(UNAVAILABLE, f"nothing was taken in: {error}") from error
+        finally:
+            connection.terminate()
+        self._view.floors.forget()
+        self._view.see_due(taking_in.next_due_ms)
+        self._tell_listener(taking_in.ready)
+
+    async def abandon_import(self) -> None:
+        """Refuse: an import that does not come to its end leaves nothing."""
+        raise BackendError(REFUSED, "no import is unfinished here")
+
+    async def _connection_of_its_own(self) -> asyncpg.Connection:
+        if not self._is_running:
+            raise BackendError(UNAVAILABLE, _NOT_RUNNING)
+        try:
+            return await connecting.connect(self._place)
+        except StartError as error:
+            raise BackendError(UNAVAILABLE, str(error)) from error
 
     def _tell_listener(self, ready: Ready) -> None:
         if self._listener is not None:

@@ -7,13 +7,14 @@ operation that has no outcome: ``unavailable`` where it was refused before anyth
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from raftq_cluster.backends.api import (
     Answer,
     BackendError,
+    Incoming,
     Load,
     MemberChange,
     Ready,
@@ -26,9 +27,12 @@ from raftq_cluster.backends.raft.engine_api import StoppedError
 from raftq_cluster.backends.raft.replica import UNAVAILABLE, tell
 from raftq_cluster.backends.raft.running import Outside, Running
 from raftq_cluster.backends.raft.segments import segments_of
+from raftq_cluster.backends.taking_in import abandon, refuse_unfinished, take_in
+from raftq_cluster.core.machine import Machine
 from raftq_cluster.core.operations import CLAIM, Claim, Operation, Tick, Verify
 from raftq_cluster.core.outcomes import Claimed, Done, Outcome, Unfinished
-from raftq_cluster.core.queries import Query
+from raftq_cluster.core.queries import Query, Time
+from raftq_cluster.core.snapshot import Record
 
 # A read that cannot be confirmed in this time fails; callers' own deadlines are of this order.
 READ_WAIT_S: Final = 5.0
@@ -164,6 +168,8 @@ class RaftBackend:
                 raise BackendError(UNAVAILABLE, detail) from error
             except StoppedError as error:
                 raise BackendError(UNAVAILABLE, str(error)) from error
+        if not isinstance(query, Time):
+            refuse_unfinished(running.replica.machine)
         value = running.replica.machine.query(query, running.engine.now_ms())
         return Answer(running.replica.index, value)
 
@@ -244,6 +250,33 @@ class RaftBackend:
         if self._running is None:
             raise BackendError(UNAVAILABLE, _NOT_RUNNING)
         return await self._running.digests.report(entry or await self._log_verify())
+
+    async def export(self) -> AsyncIterator[Sequence[Record]]:
+        """Give the state, record by record, while the node goes on. See ``Backend``."""
+        await self.read(Time())  # it is the present one, and what is due has arrived
+        running = self._running
+        assert running is not None
+        machine = running.replica.machine
+        refuse_unfinished(machine)
+        snapshot = machine.snapshot(1)
+        try:
+            for records in snapshot:
+                yield records
+        finally:
+            snapshot.close()
+
+    async def take_in(self, incoming: Incoming) -> None:
+        """Become what another store was, by the log. See ``Backend``."""
+        await take_in(self.submit, self._machine, incoming)
+
+    async def abandon_import(self) -> None:
+        """Drop what an unfinished import has left. See ``Backend``."""
+        await abandon(self.submit)
+
+    def _machine(self) -> Machine:
+        if self._running is None:
+            raise BackendError(UNAVAILABLE, _NOT_RUNNING)
+        return self._running.replica.machine
 
     async def _log_verify(self) -> int:
         done: asyncio.Future[tuple[int, Outcome]] = asyncio.get_running_loop().create_future()

@@ -57,6 +57,11 @@ class Answers:
             fields.update(headers)
         return web.Response(status=status, body=body, headers=fields)
 
+    def begun(self, content_type: str) -> web.StreamResponse:
+        """Begin an answer whose bytes come piece by piece."""
+        whole = self.raw(b"", content_type)
+        return web.StreamResponse(headers=whole.headers)
+
     def empty(self, status: int, headers: Mapping[str, str]) -> web.Response:
         """Answer without a body."""
         response = self.raw(b"", "", status=status, headers=headers)

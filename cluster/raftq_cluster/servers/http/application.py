@@ -120,7 +120,7 @@ def _page_handler(context: Context, route: PageRoute) -> Handler:
     page = PAGES[route.page]
     known = {name for name, _ in route.parameters}
 
-    async def handle(request: web.Request) -> web.Response:
+    async def handle(request: web.Request) -> web.StreamResponse:
         given = dict(query_parameters(request.rel_url.raw_query_string))
         for name in given.keys() - known:
             raise unknown_parameter(name)

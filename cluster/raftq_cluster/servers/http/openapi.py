@@ -130,20 +130,32 @@ def _page(route: PageRoute) -> Json:
         "tags": ["operations"],
         "summary": route.summary,
         "responses": {
-            "200": _response(
-                route.summary, {media_type: {"schema": {}} for media_type in route.media_types}
-            ),
+            "200": _page_answer(route),
             **_problems(route.refuses),
         },
     }
     if route.needs_token:
         operation["security"] = _SECURITY
+    if route.takes:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {route.takes: {"schema": {"type": "string", "format": "binary"}}},
+        }
     if route.parameters:
         operation["parameters"] = [
             {"name": name, "in": "query", "description": text, "schema": {"type": "string"}}
             for name, text in route.parameters
         ]
     return operation
+
+
+def _page_answer(route: PageRoute) -> Json:
+    if route.reply is None:
+        contents: Json = {media_type: {"schema": {}} for media_type in route.media_types}
+        return _response(route.summary, contents)
+    schema = {"$ref": _REF.format(name=route.reply.__name__)}
+    contents = {media_type: {"schema": schema} for media_type in MEDIA_TYPES.values()}
+    return _response(_prose(route.reply.__doc__ or ""), contents)
 
 
 def _parameters(route: VerbRoute) -> list[Json]:
@@ -249,6 +261,8 @@ def _schemas() -> Json:
             types.append(verb.reply)
             if route.source == "body":
                 types.append(verb.request)
+        elif route.reply is not None:
+            types.append(route.reply)
     schemas = _schemas_of(*types)
     return {name: schemas[name] for name in sorted(schemas)}
 

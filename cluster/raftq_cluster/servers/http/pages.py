@@ -4,8 +4,7 @@
 says no, so that a balancer sends nobody. Source: the probes of Kubernetes and rqlite.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias
+from typing import Final
 
 from aiohttp import web
 from msgspec import json
@@ -14,14 +13,13 @@ from raftq_cluster.core.queries import Queues, Time
 from raftq_cluster.observability.metrics import Reading
 from raftq_cluster.servers.http.admission import entrance_of
 from raftq_cluster.servers.http.context import Context
+from raftq_cluster.servers.http.moving import Page, abandon_import, backup, take_in
 from raftq_cluster.servers.http.openapi import openapi_document
 from raftq_cluster.service.doors import require_overview
 from raftq_cluster.service.refusals import Refusal
 
 QUEUES_READ_MAX: Final = 2_000  # by a scrape: their statistics take about 10 ms to gather
 _TEXT: Final = "text/plain; charset=utf-8"
-
-Page: TypeAlias = Callable[[Context, web.Request, frozenset[str]], Awaitable[web.Response]]
 
 
 async def livez(context: Context, request: web.Request, given: frozenset[str]) -> web.Response:
@@ -68,4 +66,5 @@ async def openapi(context: Context, request: web.Request, given: frozenset[str])
     return context.answers.raw(json.encode(openapi_document()), "application/json")
 
 
-PAGES: Final[dict[str, Page]] = {page.__name__: page for page in (livez, readyz, metrics, openapi)}
+_ALL: Final[tuple[Page, ...]] = (livez, readyz, metrics, openapi, backup, take_in, abandon_import)
+PAGES: Final[dict[str, Page]] = {page.__name__: page for page in _ALL}

@@ -8,6 +8,8 @@ own.
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from raftq.wire.export_file import MEDIA_TYPE, AbandonReply, ImportReply
+
 # Where nobody is asked for a token, the first two never come.
 _READING: Final = (
     "unauthenticated",
@@ -21,6 +23,9 @@ _BODY: Final = (*_READING, "unsupported_media_type", "request_timeout", "too_bus
 _WRITING: Final = (*_BODY, "idempotency_key_reused", "unavailable", "outcome_unknown")
 
 _CHANGING: Final = ("member_not_found", "change_refused", "unavailable", "outcome_unknown")
+
+_MOVING: Final = ("unauthenticated", "forbidden", "bad_request", "invalid", "unavailable")
+_IMPORTING: Final = ("not_acceptable", "import_refused", "outcome_unknown")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +50,9 @@ class PageRoute:
     page: str
     parameters: tuple[tuple[str, str], ...] = ()  # name and description
     needs_token: bool = False  # where tokens are asked for at all
-    media_types: tuple[str, ...]
+    takes: str = ""  # media type of the body, if there is one
+    reply: type | None = None  # a document, in any format; else bytes of the media types
+    media_types: tuple[str, ...] = ()
     refuses: tuple[str, ...] = ("bad_request", "invalid")
     summary: str
 
@@ -217,6 +224,39 @@ VERB_ROUTES: Final = (
 )
 
 PAGE_ROUTES: Final = (
+    PageRoute(
+        path="/v1/backup",
+        page="backup",
+        needs_token=True,
+        media_types=(MEDIA_TYPE,),
+        refuses=(*_MOVING, "too_busy"),
+        summary="The whole state as of now, as one checked file",
+    ),
+    PageRoute(
+        method="POST",
+        path="/v1/import",
+        page="take_in",
+        needs_token=True,
+        takes=MEDIA_TYPE,
+        reply=ImportReply,
+        refuses=(
+            *_MOVING,
+            *_IMPORTING,
+            "unsupported_media_type",
+            "request_timeout",
+            "store_full",
+        ),
+        summary="Take such a file into a store that is empty, or go on where that stopped",
+    ),
+    PageRoute(
+        method="DELETE",
+        path="/v1/import",
+        page="abandon_import",
+        needs_token=True,
+        reply=AbandonReply,
+        refuses=(*_MOVING, *_IMPORTING),
+        summary="Drop what an unfinished import has left",
+    ),
     PageRoute(
         path="/livez",
         page="livez",

@@ -1,0 +1,110 @@
+"""Shapes of an export's records: what the machine writes passes, anything else does not."""
+
+from typing import Any
+
+import pytest
+from tests.support import moves
+from tests.support.moves import cut
+from tests.unit.core.test_importing import full
+
+from raftq_cluster.codec.entries import decode_segment, encode_segment
+from raftq_cluster.codec.errors import CodecError
+from raftq_cluster.codec.record_shapes import check_records
+from raftq_cluster.codec.shapes import check_segment
+from raftq_cluster.core import operations as op
+from raftq_cluster.core.snapshot import DOC, DOC_SET, KEY, QUEUE, READY, SETTING, WAITING
+
+ROW = ("x", 0, "/q", 1, b"", 0, "", 0, 0, 0, "", 1, 1, 0)
+DOC_ROW = ("/ns", "d", 1, "k", "", "", 1, b"", 0, 1, 1)
+SET_ROW = ("/ns", "k", 1, "", 1, 0)
+PART = ("insert", 0, "x", "exists", -1, "", 0)
+
+
+def key(name: str, outcome: Any, size_bytes: int = 1) -> tuple[Any, ...]:
+    return (KEY, "k", b"m", 1, size_bytes, name, outcome)
+
+
+GOOD = [
+    (SETTING, "/q*", "fifo", None, 1),
+    (QUEUE, "/q", 1, False),
+    (READY, 1, ROW),
+    (WAITING, 2, ROW),
+    (DOC_SET, "/ns", "k", 1, "", 1, 1),
+    (DOC, "d", "", b"", 0, 1, 1),
+    key("Done", ()),
+    key("Claimed", ((ROW,),)),
+    key("Modified", ((ROW,), ())),
+    key("Renewed", ((ROW,), (("x", "missing"),))),
+    key("Settled", (ROW,)),
+    key("Refused", ("dependency", "", (PART, (*PART, "/ns", "k")), "", 0)),
+    key("Transacted", ((ROW,), (ROW,), (DOC_ROW,), (DOC_ROW,), (SET_ROW,))),
+    key("DocsClaimed", ((SET_ROW,), (DOC_ROW,))),
+]
+
+
+def test_what_a_state_is_cut_into_is_of_good_shape() -> None:
+    for part in cut(full().machine).cut:
+        check_records(part)
+
+
+@pytest.mark.parametrize("record", GOOD, ids=str)
+def test_each_kind_of_record_passes(record: Any) -> None:
+    check_records([record])
+
+
+@pytest.mark.parametrize("record", GOOD, ids=str)
+def test_a_field_more_or_less_or_of_another_type_does_not(record: Any) -> None:
+    wrong: list[Any] = [(*record, 1), record[:-1]]
+    wrong += [(*record[:place], 1.5, *record[place + 1 :]) for place in range(len(record))]
+    wrong += [(*record[:place], {}, *record[place + 1 :]) for place in range(len(record))]
+    for bad in wrong:
+        with pytest.raises(CodecError):
+            check_records([bad])
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        (),
+        (0, 3, 1, 1, 1, 1),
+        (99,),
+        (READY, 0, ROW),
+        (READY, 1, ("x", -1, *ROW[2:])),
+        (READY, 1, (*ROW[:7], -1, *ROW[8:])),
+        (READY, 1, (*ROW[:3], 2**60, *ROW[4:])),
+        (QUEUE, "/q", 0, False),
+        (SETTING, "/q", "odd", None, None),
+        key("Done", (), -1),
+        key("Done", (), 2**31),
+        key("Nothing", ()),
+        key("Refused", ("dependency", "", ((1,),), "", 0)),
+        key("Settled", ROW),
+    ],
+    ids=str,
+)
+def test_what_the_machine_could_not_live_with_does_not_pass(record: Any) -> None:
+    with pytest.raises(CodecError):
+        check_records([record])
+
+
+def test_steps_of_an_import_pass_as_segments() -> None:
+    for step in cut(full().machine).steps():
+        check_segment(decode_segment(encode_segment([step])))
+    check_segment(decode_segment(encode_segment([moves.abandon()])))
+
+
+@pytest.mark.parametrize(
+    "operations",
+    [
+        [op.Import(op.IMPORT, "begin", "x"), op.Tick()],
+        [op.Tick(), op.Import(op.IMPORT, "begin", "x")],
+        [op.Import(op.IMPORT, "dance", "x")],
+        [op.Import(op.IMPORT, "part", "x", -1)],
+        [op.Import(op.IMPORT, "part", "x", 0, ((QUEUE, "/q", 0, False),))],
+        [(op.IMPORT, "part", "x", 0, 1)],
+    ],
+    ids=str,
+)
+def test_steps_of_a_bad_shape_or_in_company_do_not(operations: list[Any]) -> None:
+    with pytest.raises(CodecError):
+        check_segment(decode_segment(encode_segment(operations)))
