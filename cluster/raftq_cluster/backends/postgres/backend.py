@@ -28,7 +28,8 @@ from raftq_cluster.backends.api import (
 )
 from raftq_cluster.backends.postgres import connecting, schema, sessions
 from raftq_cluster.backends.postgres.connecting import FAILURES, Place
-from raftq_cluster.backends.postgres.moving import TakingIn, records_of
+from raftq_cluster.backends.postgres.exporting import records_of
+from raftq_cluster.backends.postgres.importing import TakingIn
 from raftq_cluster.backends.postgres.neighbours import Neighbours
 from raftq_cluster.backends.postgres.reading import Reader
 from raftq_cluster.backends.postgres.submissions import tell
