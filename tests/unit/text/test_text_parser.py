@@ -1,5 +1,7 @@
 """Requests are read as TaskQ reads them, with our verbs beside its three, and within limits."""
 
+import time
+
 import pytest
 
 from raftq_cluster.servers.text.parser import (
@@ -217,3 +219,26 @@ def test_held_bytes_count_the_request_that_is_on_its_way() -> None:
     assert parser.held_bytes == len(b"2 enq q 100 abc")
     parser.feed(b"x" * 97 + b"\n")
     assert parser.held_bytes == 0
+
+
+ZEROS = b"0" * (LINE_BYTES_MAX - 100)
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"1 enq q " + ZEROS,
+        b"1 enq q " + ZEROS + b"\n",
+        b"1 enq q -" + ZEROS + b"x",
+        b"1 call 0" + b" 0" * (len(ZEROS) // 2),
+        b"1 enq " + ZEROS + b"\n",
+        ZEROS + b" enq q 1",
+    ],
+    ids=["zeros", "zeros and an end", "negative zeros", "words", "name", "rid"],
+)
+def test_a_line_is_read_in_a_time_that_grows_as_it_does(stream: bytes) -> None:
+    began_s = time.process_time()
+    read(*[stream[at : at + 8_192] for at in range(0, len(stream), 8_192)])
+    assert (
+        time.process_time() - began_s < 1.0
+    )  # it takes a millisecond; trying all splits took 60 s

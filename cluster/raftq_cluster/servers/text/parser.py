@@ -55,7 +55,8 @@ _MESSAGES: Final = {
 _RID = re.compile(rb"(\d+)(?: |$)")
 # TaskQ takes any byte for the space after its three verbs ("enqX" is read), so this does too.
 _VERB = re.compile(rb"(?:(enq|deq|ack)(?:.|$)|([a-z]+)(?: |$))")
-_COUNTED_HEAD = re.compile(rb"(\d+) (?:(enq).|(call) )([^ ]*) ([+-]?)0*(\d+) ")
+# Every byte has one place in it only: what does not match must not be tried in many ways.
+_COUNTED_HEAD = re.compile(rb"(\d+) (?:(enq).|(call) )([^ ]*) ([+-]?)(\d+) ")
 
 
 class _BrokenStreamError(Exception):
@@ -73,11 +74,12 @@ class _Head:
     __slots__ = ("length", "name", "rid", "start", "verb")
 
     def __init__(self, match: re.Match[bytes]) -> None:
-        rid, enq, call, self.name, sign, digits = match.groups()
+        rid, enq, call, self.name, sign, length = match.groups()
+        digits = length.lstrip(b"0")
         self.rid = _canonical(rid)
         self.verb: bytes = enq or call
         self.start = match.end()
-        if sign == b"-" and digits != b"0":
+        if sign == b"-":
             raise _BrokenStreamError(self.rid, b"LEN cannot be negative")
         if len(digits) > _LENGTH_DIGITS_MAX:
             raise _BrokenStreamError(self.rid, b"too_large: LEN is beyond every limit")
@@ -242,7 +244,7 @@ class RequestParser:
         if not text[:1].isdigit():
             raise _BrokenStreamError(NO_RID, b"a request starts with its id, a number")
         match = _COUNTED_HEAD.match(text)
-        if match is None or match[6] == b"0":
+        if match is None or not match[6].lstrip(b"0"):
             return None
         if match.end() > self._line_bytes_max:
             raise self._too_long(text)
