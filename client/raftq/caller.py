@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 from raftq.clock import Clock
-from raftq.errors import MisuseError, RaftqError
+from raftq.errors import MisuseError, OutcomeUnknown, RaftqError
 from raftq.identity import key_source
 from raftq.spent_keys import SpentKeys
 from raftq.tasks import Reflecting, Task, TaskList
@@ -85,10 +85,18 @@ class Caller:
         | ClaimDocsRequest,
         reply_type: type[R],
         idempotency_key: str,
+        fits: Callable[[R], bool] = lambda _reply: True,
     ) -> R:
-        """Do a call that changes something, under the caller's key or, if that is "", a new one."""
-        document.idempotency_key = idempotency_key or self.new_key()
+        """Do a call that changes something, under the caller's key or, if that is "", a new one.
+
+        Raises:
+            OutcomeUnknown: the answer is none to this call, by ``fits``, among other reasons.
+        """
+        document.idempotency_key = key = idempotency_key or self.new_key()
         answer = await self.ask(verb, document, reply_type)
+        if not fits(answer.reply):
+            why = "it is not known whether the call was done: the answer is not one to it"
+            raise OutcomeUnknown(why, idempotency_key=key)
         if not idempotency_key and answer.is_first_try:
             self._spent_keys.add(document.idempotency_key)
         return answer.reply

@@ -15,6 +15,7 @@ from raftq.clock import SYSTEM_CLOCK, Clock
 from raftq.credentials import Credentials
 from raftq.doc_calls import DocCalls
 from raftq.docs import Doc, DocChange, DocInsert, DocTarget, add_docs, with_doc_value
+from raftq.errors import ProtocolError
 from raftq.identity import default_claimant
 from raftq.requests import change_document, insert_document
 from raftq.tasks import (
@@ -406,10 +407,15 @@ class AsyncClient(DocCalls):
         changes: Sequence[Change] = (),
         idempotency_key: str = "",
     ) -> Modified:
+        def fits(reply: Modified) -> bool:
+            return _fits(reply, request)
+
         if request.dry_run:
             modified = (await self._caller.ask("modify", request, Modified)).reply
+            if not fits(modified):
+                raise ProtocolError("the answer is not one to the modification")
         else:
-            modified = await self._caller.change("modify", request, Modified, idempotency_key)
+            modified = await self._caller.change("modify", request, Modified, idempotency_key, fits)
         return _with_values(modified, request, changes)
 
     async def _ask(self, verb: str, document: documents.Document, reply_type: type[R]) -> R:
@@ -425,6 +431,16 @@ def _consistency(stale: bool) -> Literal["linearizable", "stale"]:
 
 def _listed(names: str | Iterable[str]) -> list[str]:
     return [names] if isinstance(names, str) else list(names)
+
+
+def _fits(modified: Modified, request: documents.ModifyRequest) -> bool:
+    """Whether an answer has as many parts as what it answers."""
+    return (
+        len(modified.inserted) == len(request.inserts)
+        and len(modified.changed) == len(request.changes)
+        and len(modified.docs_inserted) == len(request.doc_inserts)
+        and len(modified.docs_changed) == len(request.doc_changes)
+    )
 
 
 def _with_values(

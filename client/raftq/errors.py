@@ -175,9 +175,16 @@ class ServerFailure(RaftqError):  # noqa: N818 - reads as the event it is
 
 
 class ProtocolError(RaftqError):
-    """What answered does not speak raftq, or another version of it."""
+    """What answered does not speak raftq, or another version of it.
+
+    ``maybe_done`` tells whether it may be a node all the same, which has done the call.
+    """
 
     code = "protocol"
+
+    def __init__(self, detail: str = "", *, code: str = "", maybe_done: bool = False) -> None:
+        super().__init__(detail, code=code)
+        self.maybe_done = maybe_done
 
 
 _BY_CODE: Final[dict[str, type[RaftqError]]] = {

@@ -39,11 +39,21 @@ def encode_value(
 
 
 def decode_json(text: bytes | Raw) -> Any:
-    """Read the JSON text of a value."""
+    """Read the JSON text of a value.
+
+    Integers that Python does not read (of more than 4,300 digits, unless it was told otherwise) become floats.
+    """
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:
-        return json.loads(bytes(text))  # numbers that no float holds
+        return json.loads(bytes(text), parse_int=_number)  # numbers that no float holds
+
+
+def _number(digits: str) -> int | float:
+    try:
+        return int(digits)
+    except ValueError:
+        return float(digits)
 
 
 def _json_of(value: object) -> bytes:

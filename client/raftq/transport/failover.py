@@ -84,10 +84,10 @@ class Failover:
                 index, answer = await self._channel(number).send(
                     verb, body, min(try_s, give_up_at - loop.time())
                 )
+                reply = _read(answer, reply_type)
             except RaftqError as error:
                 failure = error
             else:
-                reply = _read(answer, reply_type)
                 index = index or getattr(reply, "index", 0) or 0  # the text protocol's is within
                 return Answer(index, reply, history is None)
             if history is None:
@@ -167,7 +167,7 @@ class _History:
         not_sent = isinstance(error, ConnectionLost) and not error.maybe_done
         self.reached_nobody &= not_sent
         self.maybe_done |= isinstance(error, OutcomeUnknown) or (
-            isinstance(error, ConnectionLost) and error.maybe_done
+            isinstance(error, ConnectionLost | ProtocolError) and error.maybe_done
         )
 
     def verdict(self, error: RaftqError) -> RaftqError:
@@ -194,4 +194,5 @@ def _read(answer: bytes, reply_type: type[R]) -> R:
     try:
         return decode(answer, reply_type, "json")
     except MalformedError as error:
-        raise ProtocolError(f"the answer cannot be read: {error}") from error
+        unreadable = ProtocolError(f"the answer cannot be read: {error}", maybe_done=True)
+        raise unreadable from error

@@ -6,6 +6,7 @@ costs several times what the text protocol does; for places that only HTTP reach
 
 import asyncio
 import io
+import re
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlencode
@@ -36,6 +37,7 @@ _WORDS_OF_A_TEXT_PORT: Final = (
 )
 _JSON: Final = {"Content-Type": "application/json", "Accept": "application/json"}
 _LARGE: Final = 2**20  # bytes; aiohttp wants a file of what is larger
+_INDEX: Final = re.compile("[0-9]{1,20}")
 _GATEWAY_STATUSES: Final = frozenset({502, 503, 504})  # of a proxy that reached no node
 
 
@@ -128,7 +130,7 @@ class HttpChannel:
             raise explained(error, self._base) or self._failure_of(error) from error
         if response.status == 200 and response.content_type == "application/json":
             index = response.headers.get("X-Raftq-Index", "")
-            return (int(index) if index.isdecimal() else 0), answer
+            return (int(index) if _INDEX.fullmatch(index) else 0), answer
         failure = self._error_in(response, answer)
         if failure.code == "unauthenticated":
             self._secret = None
@@ -183,8 +185,11 @@ class HttpChannel:
             try:
                 return error_of(decode(answer, Problem, "json"))
             except MalformedError as error:
-                return ProtocolError(f"{self._base}: a problem that cannot be read: {error}")
+                why = f"{self._base}: a problem that cannot be read: {error}"
+                return ProtocolError(why, maybe_done=True)
         what = f"{self._base} answered {response.status} {response.content_type}"
         if response.status in _GATEWAY_STATUSES:
             return ConnectionLost(what, maybe_done=True)
-        return ProtocolError(f"{what}, which is no answer of raftq")
+        # Somebody else's words for a success, or for a failure on the way: it may have reached a node.
+        maybe_done = response.status < 300 or response.status >= 500
+        return ProtocolError(f"{what}, which is no answer of raftq", maybe_done=maybe_done)

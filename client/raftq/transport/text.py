@@ -6,6 +6,7 @@ a connection (``raftq bench`` measures it). Knows neither retries nor other node
 
 import asyncio
 import math
+import re
 from typing import Final, cast
 
 from raftq.credentials import Credentials
@@ -41,6 +42,8 @@ QUIET_S: Final = 0.5
 PONG_S: Final = 1.0
 UNSENT_BYTES_MAX: Final = 1024 * 1024  # handed to the socket and not taken: then calls wait
 _HTTP: Final = b"HTTP/"
+_REPLY: Final = re.compile(rb"[0-9]{1,20} ")  # how what a node says begins, however it goes on
+_BEGINNING_BYTES: Final = 21
 _SPEAKS_HTTP: Final = (
     "what answers there speaks HTTP, not the text protocol (http:// for an HTTP port)"
 )
@@ -191,6 +194,7 @@ class _Connection(asyncio.Protocol):
         self._first_unsent = 0  # rid of the outbox's first request
         self._next_rid = 1
         self._answered = 0
+        self._began = b""  # the first bytes that came
         self._last_heard_at = self._loop.time()
         self._sweep: asyncio.TimerHandle | None = None
         self._sweep_at = math.inf
@@ -250,6 +254,8 @@ class _Connection(asyncio.Protocol):
         """Answer the calls whose replies are complete."""
         self._last_heard_at = self._loop.time()
         self._pinged_at = 0.0
+        if len(self._began) < _BEGINNING_BYTES:
+            self._began += data[:_BEGINNING_BYTES]
         try:
             replies = self._parser.feed(data)
         except FramingError as error:
@@ -310,13 +316,15 @@ class _Connection(asyncio.Protocol):
         detail = f"{self._name}: {self._why}"
         unsent_from = self._first_unsent if self._outbox else self._next_rid
         pending, self._pending = self._pending, {}
+        began = _REPLY.match(self._began)
+        was_reply = began is not None and int(began[0]) in pending
         for rid, (future, _, _) in pending.items():
             if future.done():
                 continue
             if self._mistrust is not None and not self._answered:
                 future.set_exception(self._mistrust)
             elif is_garbage and not self._answered:
-                future.set_exception(ProtocolError(detail))
+                future.set_exception(ProtocolError(detail, maybe_done=was_reply))
             else:
                 future.set_exception(ConnectionLost(detail, maybe_done=rid < unsent_from))
 
@@ -374,7 +382,7 @@ def _error_in(reply: Reply) -> RaftqError:
     if reply.word == "error":
         return ProtocolError(f"the node says: {reply.text}")
     if reply.word != "fail":
-        return ProtocolError(f"a reply {reply.word!r} to a call")
+        return ProtocolError(f"a reply {reply.word!r} to a call", maybe_done=True)
     try:
         return error_of(decode(reply.body, Problem, sniff(reply.body)))
     except MalformedError:

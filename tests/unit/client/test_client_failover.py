@@ -206,9 +206,19 @@ async def test_nodes_that_all_speak_something_else_are_not_asked_for_ever():
 
 
 @pytest.mark.asyncio
-async def test_an_answer_that_cannot_be_read_is_a_protocol_error():
-    with pytest.raises(raftq.ProtocolError, match="cannot be read"):
+async def test_an_answer_that_cannot_be_read_leaves_a_doubt_and_a_question_without_answer():
+    with pytest.raises(raftq.OutcomeUnknown, match="cannot be read") as unknown:
         await modify(FakeChannel(b'{"inserted":7}'))
+    assert unknown.value.idempotency_key == "k"
+    with pytest.raises(raftq.ProtocolError, match="cannot be read"):
+        await modify(FakeChannel(b'{"inserted":7}'), key="")
+
+
+@pytest.mark.asyncio
+async def test_a_call_whose_answer_cannot_be_read_is_asked_of_the_next_node():
+    first, second = FakeChannel(b"\xff"), FakeChannel(DONE)
+    assert (await modify(first, second)).reply.inserted == []
+    assert first.bodies == second.bodies
 
 
 @pytest.mark.asyncio

@@ -71,6 +71,26 @@ async def test_an_answer_carries_its_log_index():
         assert await send(channel) == (12, b'{"now":7}')
 
 
+@pytest.mark.parametrize("index", ["9" * 5_000, "-1", "\u0663", "x"])
+@pytest.mark.asyncio
+async def test_an_index_that_is_none_is_passed_over(index):
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Raftq-Index: {index}\r\n"
+    async with peer_of(answer(head, b'{"now":7}')) as (_, channel):
+        assert await send(channel) == (0, b'{"now":7}')
+
+
+@pytest.mark.parametrize(
+    ("status", "maybe_done"), [("200 OK", True), ("500 Oops", True), ("404 Not Found", False)]
+)
+@pytest.mark.asyncio
+async def test_what_somebody_else_says_of_a_request_may_be_about_a_node(status, maybe_done):
+    head = f"HTTP/1.1 {status}\r\nContent-Type: text/html\r\n"
+    async with peer_of(answer(head, b"<html>")) as (_, channel):
+        with pytest.raises(raftq.ProtocolError) as refused:
+            await send(channel, "modify")
+        assert refused.value.maybe_done is maybe_done
+
+
 @pytest.mark.parametrize(
     ("verb", "document", "line"),
     [

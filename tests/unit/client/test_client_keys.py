@@ -274,3 +274,24 @@ async def test_a_claimant_is_made_up_where_none_is_given():
     assert len(names) == 3
     assert all(name.isprintable() and " " not in name and len(name) <= 64 for name in names)
     assert AsyncClient(claimant="me").claimant == "me"
+
+
+# --- answers that are none -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("inserted", [0, 2])
+@pytest.mark.asyncio
+async def test_an_answer_to_another_modification_leaves_a_doubt(client, nodes, inserted):
+    answer = {"inserted": [task_document()] * inserted, "changed": []}
+    nodes[0].script = once(lambda call: reply_ok(call, answer))
+    with pytest.raises(raftq.OutcomeUnknown, match="not one to it") as unknown:
+        await client.put("q", 1)
+    assert nodes[0].calls[-1].document["idempotency_key"] == unknown.value.idempotency_key
+    assert (await client.put("q", 1, idempotency_key=unknown.value.idempotency_key)).value == 1
+
+
+@pytest.mark.asyncio
+async def test_an_answer_to_another_question_is_a_protocol_error(client, nodes):
+    nodes[0].script = once(lambda call: reply_ok(call, {"inserted": [], "changed": []}))
+    with pytest.raises(raftq.ProtocolError):
+        await client.modify(inserts=[raftq.Insert("q")], dry_run=True)

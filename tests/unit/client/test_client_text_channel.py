@@ -230,6 +230,25 @@ async def test_nonsense_from_the_start_is_a_protocol_error(channel, node):
         await channel.send("time", b"{}", TIMEOUT_S)
 
 
+@pytest.mark.parametrize(
+    ("words", "maybe_done"),
+    [
+        (b"220 mail.example.org ESMTP\r\n", False),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", False),
+        (b"1 ok 2 {}\nnonsense\n", True),
+        (b"1 ok 2 {}x", True),
+    ],
+)
+@pytest.mark.asyncio
+async def test_nonsense_leaves_a_doubt_if_it_begins_as_a_node_does(
+    channel, node, words, maybe_done
+):
+    node.script = lambda call: words
+    with pytest.raises(raftq.ProtocolError) as refused:
+        await channel.send("time", b"{}", TIMEOUT_S)
+    assert refused.value.maybe_done is maybe_done
+
+
 @pytest.mark.asyncio
 async def test_an_http_port_is_told_as_one(channel, node):
     node.script = lambda call: b"HTTP/1.1 400 Bad Request\r\n\r\n"

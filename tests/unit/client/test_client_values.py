@@ -72,3 +72,4 @@ def test_a_value_over_the_limit_is_refused_with_the_limit_named(value):
 
 def test_numbers_that_no_float_holds_can_be_read():
     assert decode_json(b"[1e400, -1]") == [float("inf"), -1]
+    assert decode_json(b"[%b, 9]" % (b"1" * 5_000)) == [float("inf"), 9]
