@@ -71,8 +71,10 @@ def split_entry(data: bytes) -> Head:
     version, now_ms, seed, segments = fields
     if version != VERSION:
         raise CodecError(f"entries of version {version} cannot be read")
-    if not (isinstance(now_ms, int) and isinstance(seed, int) and isinstance(segments, tuple)):
+    if not (type(now_ms) is int and type(seed) is int and type(segments) is tuple):
         raise CodecError("the head of an entry is malformed")
+    if any(type(segment) is not bytes for segment in segments):
+        raise CodecError("a segment of an entry is not bytes")
     return Head(now_ms, seed, segments)
 
 

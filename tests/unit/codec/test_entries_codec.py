@@ -16,6 +16,7 @@ from raftq_cluster.codec.entries import (
     decode_segment,
     encode_entry,
     encode_segment,
+    split_entry,
 )
 from raftq_cluster.codec.errors import CodecError
 
@@ -99,6 +100,7 @@ def test_an_entry_of_another_version_is_refused(version: Any) -> None:
         [VERSION, 0, 0, b""],
         [VERSION, 0, 0, ["text"]],
         [VERSION, 0, 0, [7]],
+        [VERSION, True, 0, []],
         [VERSION, 0, 0, [b"\x01"]],
         [VERSION, 0, 0, [b""]],
         [VERSION, 0, 0],
@@ -135,3 +137,8 @@ def test_hostile_bytes_are_no_segment(data: bytes) -> None:
 def test_a_segment_keeps_its_operations_in_their_order() -> None:
     operations = [(6,), (7, ("k",)), (6,)]
     assert decode_segment(encode_segment(operations)) == operations
+
+
+def test_a_head_whose_segments_are_no_bytes_is_refused_before_they_are_read() -> None:
+    with pytest.raises(CodecError):
+        split_entry(msgpack.packb([VERSION, 0, 0, [7]]))

@@ -45,6 +45,9 @@ def test_the_bytes_of_a_member_list_stay_what_they_are():
         msgpack.packb([3, [ONE]]),
         msgpack.packb([1, []]),
         msgpack.packb([1, [ONE] * (MEMBERS_MAX + 1)]),
+        msgpack.packb([2, [["n1", "h:1", 1, "", False]]]),
+        msgpack.packb([2, [[["n1"], "h:1", True]]]),
+        msgpack.packb([2, ["h:1"]]),
     ],
 )
 def test_bytes_that_are_no_member_list_are_refused(data):
@@ -107,3 +110,11 @@ def test_the_base_of_a_log_in_a_later_format_survives_packing():
 def test_what_is_no_base_of_a_log_is_refused(data):
     with pytest.raises(CodecError):
         decode_base(data)
+
+
+@pytest.mark.parametrize(
+    "fields", [([[7], 1], b"e"), ([7.5, 1], b"e"), ([True, 1], b"e"), ([7, 1], "e")]
+)
+def test_origins_that_are_no_numbers_are_refused(fields):
+    with pytest.raises(CodecError):
+        decode_sent(bytes((SENT,)) + msgpack.packb(fields))

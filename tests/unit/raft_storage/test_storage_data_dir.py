@@ -249,8 +249,9 @@ def test_no_byte_of_the_identity_can_change_unnoticed() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\xff", b"format = 1", b"format = 1\ncluster_id = 3\nnode_id = 'n1'", b"x" * 10_000],
-)
+    [b"", b"\xff", b"format = 1", b"format = 1\ncluster_id = 3\nnode_id = 'n1'", b"x" * 10_000,
+     b"format = " + b"[" * 30_000, b"a." * 30_000 + b"b = 1", b"format = " + b"9" * 5_000],
+)  # fmt: skip
 def test_an_identity_that_makes_no_sense_is_corruption(data: bytes) -> None:
     disk = established()
     disk.replace(DATA / IDENTITY_NAME, data)

@@ -11,6 +11,7 @@ from raftq_cluster.backends.raft.storage.numbers import WriteNumbers
 from raftq_cluster.backends.raft.storage.records import (
     END,
     ENTRY,
+    MARK,
     MARK_BYTES,
     RECORD_HEADER_BYTES,
     SECTOR_BYTES,
@@ -305,6 +306,7 @@ def built(*records: tuple[int, int, int, bytes], number: int = 1, end: int = 0) 
         [(END, 1, 1, b"")],
         [(ENTRY, 1, 1, b"a"), (END, 1, 2, b"")],
         [(9, 1, 1, b"a")],
+        [(MARK, 1, 44, b"less")],
     ],
 )
 def test_good_records_that_do_not_fit_the_log_are_corruption(

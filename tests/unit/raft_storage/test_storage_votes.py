@@ -2,6 +2,8 @@
 
 import errno
 import json
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
@@ -239,3 +241,13 @@ def test_a_closed_vote_file_gives_its_descriptor_back() -> None:
     disk, votes = created()
     votes.close()
     assert disk.opened == []
+
+
+def test_a_name_that_nobody_has_written_is_damage_whatever_its_checksum_says() -> None:
+    disk, _ = created()
+    fields = struct.pack("<8sQQB64s", b"RAFTQVT1", 1, 3, 3, b"\xff\xfe")
+    crc = zlib.crc32(fields, zlib.crc32(b"c1/n1")).to_bytes(4, "little")
+    disk.kill()
+    disk.replace(PATH, (fields + crc).ljust(4096, b"\0") * 4)
+    with pytest.raises(CorruptError):
+        reopened(disk)

@@ -28,6 +28,7 @@ MEMBERS_MAX: Final = 64  # far above any sensible cluster; bounds what a damaged
 _CONFIG_VERSION: Final = 2
 _BASE_VERSION: Final = 3  # a snapshot's: members, and the format behind the first
 _FIRST_CONFIG_VERSION: Final = 1  # members had neither a birth nor a way to become voters
+_MEMBER_TYPES: Final = (str, str, bool, str, bool)
 _SENT_PREFIX: Final = bytes((SENT,))
 _DATA_PREFIX: Final = bytes((DATA,))
 
@@ -82,8 +83,8 @@ def decode_sent(command: bytes) -> tuple[list[Origin], bytes]:
         origins = list(zip(pairs, pairs, strict=True))
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise CodecError(f"not an entry with origins: {error}") from None
-    if not isinstance(entry, bytes):
-        raise CodecError("not an entry with origins: it has no entry")
+    if type(entry) is not bytes or any(type(number) is not int for number in flat):
+        raise CodecError("not an entry with origins: its fields are of other types")
     return origins, entry
 
 
@@ -106,13 +107,21 @@ def decode_members(data: bytes) -> tuple[Member, ...]:
     """
     try:
         version, rows = msgpack.unpackb(data, use_list=False)
-        members = tuple(Member(*row) for row in rows)
+        members = _members_of(rows)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise CodecError(f"not a member list: {error}") from None
     if version not in (_FIRST_CONFIG_VERSION, _CONFIG_VERSION):
         raise CodecError(f"member lists of version {version} cannot be read")
     if not 0 < len(members) <= MEMBERS_MAX:
         raise CodecError(f"a cluster of {len(members)} members")
+    return members
+
+
+def _members_of(rows: Sequence[Sequence[object]]) -> tuple[Member, ...]:
+    """Raises ``TypeError`` if these are no members."""
+    members = tuple(Member(*row) for row in rows)  # type: ignore[arg-type] # looked at next
+    if any(tuple(map(type, member)) != _MEMBER_TYPES for member in members):
+        raise TypeError("a member's fields are of other types")
     return members
 
 
@@ -156,7 +165,7 @@ def decode_base(data: bytes) -> tuple[tuple[Member, ...], int]:
         if fields[0] != _BASE_VERSION:
             return decode_members(data), FIRST
         _, rows, log_format = fields
-        members = tuple(Member(*row) for row in rows)
+        members = _members_of(rows)
     except (ValueError, TypeError, LookupError, msgpack.UnpackException) as error:
         raise CodecError(f"not the base of a log: {error}") from None
     if not 0 < len(members) <= MEMBERS_MAX or type(log_format) is not int or log_format <= FIRST:

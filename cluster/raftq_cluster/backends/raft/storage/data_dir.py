@@ -205,7 +205,7 @@ def _read(files: Files, directory: Path) -> Identity:
             first_members=base64.b64decode(document.get("first_members", "")),
             first_index=document.get("first_index", 0),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorruptError(path, 0, "the identity cannot be read") from error
     if data != _render(identity, number):
         raise CorruptError(path, 0, "the identity is damaged")

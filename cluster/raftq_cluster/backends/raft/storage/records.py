@@ -27,7 +27,8 @@ _FLOOR: Final = Struct("<Q")
 
 SEGMENT_HEADER_BYTES: Final = _SEGMENT.size + _CRC.size
 RECORD_HEADER_BYTES: Final = _CRC.size + _FIELDS.size
-MARK_BYTES: Final = RECORD_HEADER_BYTES + _FLOOR.size
+FLOOR_BYTES: Final = _FLOOR.size
+MARK_BYTES: Final = RECORD_HEADER_BYTES + FLOOR_BYTES
 SECTOR_BYTES: Final = 512
 """What a disk writes whole or not at all, at least."""
 ENTRY_BYTES_MAX: Final = 64 << 20

@@ -13,6 +13,7 @@ from raftq_cluster.backends.raft.storage.errors import CorruptError, ForeignErro
 from raftq_cluster.backends.raft.storage.records import (
     END,
     ENTRY,
+    FLOOR_BYTES,
     MARK,
     RESET,
     SEGMENT_HEADER_BYTES,
@@ -146,7 +147,12 @@ def _scan(place: Place, number: int) -> Scan:
 
 def _marks(scan: Scan) -> Iterator[Record]:
     """MARKs of the log, without those behind its end."""
-    return (record for record in scan.records if record.kind == MARK)
+    return (record for record in scan.records if record.kind == MARK and _is_mark(record))
+
+
+def _is_mark(record: Record) -> bool:
+    """Whether a MARK tells a floor; none that was ever written does not."""
+    return len(record.body) == FLOOR_BYTES
 
 
 def _header(data: bytes, seed: int, path: Path) -> SegmentHeader | None:
@@ -255,7 +261,7 @@ def _resets(replay: Replay, record: Record) -> bool:
 
 
 _STEPS: Final[dict[int, Callable[[Replay, Record], bool]]] = {
-    MARK: lambda _replay, _record: True,
+    MARK: lambda _replay, record: _is_mark(record),
     ENTRY: _entry,
     END: _ends,
     RESET: _resets,

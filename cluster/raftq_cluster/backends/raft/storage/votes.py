@@ -141,7 +141,10 @@ def _parse(block: bytes, identity: bytes) -> _State | None:
     if crc != _CRC.pack(zlib.crc32(fields, zlib.crc32(identity))):
         return None
     _, sequence, term, size, name = _STATE.unpack(fields)
-    return _State(sequence, term, name[: size - 1].decode() if size else None)
+    try:
+        return _State(sequence, term, name[: size - 1].decode() if size else None)
+    except UnicodeDecodeError:  # no state that was ever written
+        return None
 
 
 def _write(file: File, slot: int, state: bytes) -> None:
