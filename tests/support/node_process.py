@@ -14,7 +14,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -32,7 +32,8 @@ class NodeFailedError(AssertionError):
 class NodeProcess:
     """One ``raftqd``. Ports are the system's choice unless a flag says otherwise.
 
-    ``program`` is the module that is run: ``raftqd`` itself, or one with something planted.
+    ``program`` is the module that is run: ``raftqd`` itself, or one with something planted. ``before`` is a
+    command that becomes the node, in another namespace say: it must not stay its parent.
     """
 
     def __init__(
@@ -41,9 +42,11 @@ class NodeProcess:
         *flags: str,
         env: Mapping[str, str] | None = None,
         program: str = "raftq_cluster",
+        before: Sequence[str] = (),
     ) -> None:
         self.data_dir = data_dir
         self._program = program
+        self._before = tuple(before)
         self.log_path = data_dir.with_name(data_dir.name + ".log")
         self.facts: dict[str, str] = {}  # of the ready line: node, http, text, role, data
         self._flags = flags
@@ -57,7 +60,7 @@ class NodeProcess:
             NodeFailedError: it ended first, or was not ready in time; its logs are in the message.
         """
         command = [
-            sys.executable, "-m", self._program, "--data-dir", str(self.data_dir),
+            *self._before, sys.executable, "-m", self._program, "--data-dir", str(self.data_dir),
             "--http", "127.0.0.1:0", "--text", "127.0.0.1:0", "--peer", "127.0.0.1:0", *self._flags,
         ]  # fmt: skip
         with self.log_path.open("ab") as log:

@@ -1,0 +1,79 @@
+"""Small disks: a tmpfs for each node, which can be filled and emptied while the node runs.
+
+The node sees a directory; the ballast lies beside it on the same disk. Where nothing can be mounted there is an ordinary
+directory, and no fault that fills it.
+"""
+
+import errno
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+DISK_BYTES: Final = 192 << 20  # some log segments of 16 MiB, a snapshot, and room
+FREE_BYTES_MIN: Final = 48 << 20  # ``--disk-free-bytes-min``: so that a node notices in time
+_PIECE_BYTES: Final = 1 << 20
+
+
+def can_be_mounted(folder: Path) -> bool:
+    """Try whether a disk can be mounted here."""
+    trial = Disk(folder / "trial-disk", folder / "trial", is_mounted=True)
+    try:
+        trial.open()
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    finally:
+        trial.close()
+    return True
+
+
+class Disk:
+    """``data_dir`` leads to a directory on ``mount``, which is a disk of its own if ``is_mounted``."""
+
+    def __init__(self, mount: Path, data_dir: Path, *, is_mounted: bool) -> None:
+        self._mount = mount
+        self._ballast = mount / "ballast"
+        self.data_dir = data_dir
+        self.is_mounted = is_mounted
+
+    def open(self) -> None:
+        """Make it.
+
+        Raises:
+            OSError, subprocess.CalledProcessError: it cannot be mounted.
+        """
+        self._mount.mkdir(parents=True)
+        if self.is_mounted:
+            options = f"size={DISK_BYTES},mode=0700"
+            command = ["mount", "-t", "tmpfs", "-o", options, "raftq-chaos", str(self._mount)]
+            subprocess.run(command, check=True, capture_output=True)
+        (self._mount / "data").mkdir()
+        self.data_dir.symlink_to(self._mount / "data")
+
+    def close(self) -> None:
+        """Unmount and delete it."""
+        if self.is_mounted and os.path.ismount(self._mount):
+            subprocess.run(["umount", "--lazy", str(self._mount)], check=False, capture_output=True)
+        shutil.rmtree(self._mount, ignore_errors=True)
+        self.data_dir.unlink(missing_ok=True)
+
+    def keep(self) -> None:
+        """Have its files in an ordinary directory, at the same path, before it is closed."""
+        kept = self.data_dir.with_name(self.data_dir.name + "-data")
+        shutil.copytree(self._mount / "data", kept, dirs_exist_ok=True)
+
+    def fill(self, left_bytes: int = 0) -> None:
+        """Leave so much free, or less: what was free is the ballast's."""
+        free = shutil.disk_usage(self._mount).free - left_bytes
+        try:
+            with self._ballast.open("ab", buffering=0) as file:
+                while free > 0:
+                    free -= file.write(bytes(min(_PIECE_BYTES, free)))
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+
+    def drain(self) -> None:
+        """Give the space back."""
+        self._ballast.unlink(missing_ok=True)
