@@ -1,17 +1,27 @@
 """The suites of what a node serves run over each store that it can have."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
-from tests.support.stores import STORES, stored_in
+from tests.support.stores import QUICK, STORES, stored_in
 
-OVER_EACH_STORE = {"http", "text", "taskq_http", "entroq"}
+# The dialects whose own clients run unchanged: over whatever a node can be. Ours: where it makes a difference.
+OVER_EACH_STORE = {"taskq_http", "entroq", "text/test_text_taskq.py"}
+OVER_TWO_STORES = {"http", "text"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if metafunc.definition.path.parent.name in OVER_EACH_STORE:
-        metafunc.fixturenames.insert(0, "store")
-        metafunc.parametrize("store", STORES, indirect=True)
+    path = metafunc.definition.path
+    folder = path.parent.name
+    if {folder, f"{folder}/{path.name}"} & OVER_EACH_STORE:
+        _parametrize(metafunc, STORES)
+    elif folder in OVER_TWO_STORES:
+        _parametrize(metafunc, QUICK)
+
+
+def _parametrize(metafunc: pytest.Metafunc, stores: Iterable[str]) -> None:
+    metafunc.fixturenames.insert(0, "store")
+    metafunc.parametrize("store", stores, indirect=True)
 
 
 @pytest.fixture

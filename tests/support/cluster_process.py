@@ -42,6 +42,8 @@ def until(condition: Callable[[], bool], what: str) -> None:
 class ClusterProcess:
     """Nodes n1, n2, … by name; one of them is a standalone node. ``flags`` go to each of them."""
 
+    form_a_cluster = True
+
     def __init__(
         self, folder: Path, count: int, *flags: str, env: Mapping[str, str] | None = None
     ) -> None:
@@ -56,7 +58,7 @@ class ClusterProcess:
         members = ",".join(
             f"{id_}=127.0.0.1:{port}" for id_, port in zip(ids, self._ports[::3], strict=True)
         )
-        together = ("--initial-cluster", members) if count > 1 else ()
+        together = ("--initial-cluster", members) if count > 1 and self.form_a_cluster else ()
         for id_ in ids:
             self._make(id_, *together)
 

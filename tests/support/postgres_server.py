@@ -8,6 +8,7 @@ binaries is used: its Python part makes users and opens permissions). There is n
 them the tests fail. The server runs as an ordinary user, since it refuses to run as root.
 """
 
+import asyncio
 import atexit
 import ctypes
 import os
@@ -18,8 +19,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from importlib.util import find_spec
 from itertools import count
@@ -230,6 +231,20 @@ def shared_server() -> Server:
 @asynccontextmanager
 async def fresh_schema(server: Server, *, listens: bool = True) -> AsyncIterator[Place]:
     """Give a schema without any tasks. It is kept for the next one who asks: emptying is quick."""
+    name = await _taken_schema(server)
+    yield Place(server.dsn, name, listens)
+    _free[server.dsn].append(name)
+
+
+@contextmanager
+def fresh_flags(server: Server) -> Iterator[tuple[str, ...]]:
+    """Give the flags of nodes over a schema without any tasks, for tests without a loop."""
+    name = asyncio.run(_taken_schema(server))
+    yield "--backend", "postgres", "--postgres-dsn", server.dsn, "--postgres-schema", name
+    _free[server.dsn].append(name)
+
+
+async def _taken_schema(server: Server) -> str:
     connection = await connecting.connect(Place(server.dsn))
     try:
         names = _free.setdefault(server.dsn, [])
@@ -242,8 +257,7 @@ async def fresh_schema(server: Server, *, listens: bool = True) -> AsyncIterator
             await schema.migrate(connection, name, init=True)
     finally:
         await connection.close()
-    yield Place(server.dsn, name, listens)
-    names.append(name)
+    return name
 
 
 def _who() -> dict[str, Any]:

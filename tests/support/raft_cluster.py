@@ -45,7 +45,10 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 class RaftCluster:
-    """Nodes by id. Small bounds, so that snapshots and compaction come soon."""
+    """Nodes by id. Small bounds, so that snapshots and compaction come soon.
+
+    ``clock`` gives the log's time in ms in the place of this machine's clocks; elections go by the machine's.
+    """
 
     def __init__(
         self,
@@ -53,6 +56,7 @@ class RaftCluster:
         snapshot_bytes: int = 1 << 20,
         entries_kept: int = 1_000,
         bytes_lagging: int = 5_000,
+        clock: Callable[[], int] | None = None,
     ) -> None:
         self.addresses: dict[str, str] = {}
         self.disks: dict[str, VirtualDisk] = {}
@@ -62,6 +66,7 @@ class RaftCluster:
         self.tls: dict[str, PeerTls] = {}
         self.formats: dict[str, Formats] = {}  # of nodes of another version
         self.wall_offset_ms: dict[str, int] = {}  # of nodes whose wall clock is wrong
+        self._clock = clock
         self._bounds = Bounds(
             bytes_between_min=snapshot_bytes, entries_kept=entries_kept, bytes_lagging=bytes_lagging
         )
@@ -93,7 +98,7 @@ class RaftCluster:
                 runner=lambda: InlineRunner(soon),
                 random=random,
                 in_thread=in_turn,
-                clock=LogClock(lambda: wall_ns() + self.wall_offset_ms.get(node_id, 0) * NS_PER_MS),
+                clock=self._log_clock(node_id),
                 network=PeerNetwork(
                     (host, int(port)), tls=self.tls.get(node_id), random=random.random
                 ),
@@ -105,6 +110,33 @@ class RaftCluster:
         )
         self.backends[node_id] = backend
         return backend
+
+    def _log_clock(self, node_id: str) -> LogClock:
+        clock = self._clock
+        if clock is None:
+            return LogClock(lambda: wall_ns() + self.wall_offset_ms.get(node_id, 0) * NS_PER_MS)
+        return LogClock(lambda: clock() * NS_PER_MS, lambda: clock() * NS_PER_MS)
+
+    async def form_around(self, node_id: str, count: int) -> RaftBackend:
+        """Start all nodes of a new cluster but this one, which is made and joins them when it is started.
+
+        Another one leads them, without the time that an election takes to begin.
+        """
+        ids = [f"n{number + 1}" for number in range(count)]
+        self.addresses = {id_: free_address() for id_ in ids}
+        plan = Initial(dict(self.addresses))
+        first, *others = [id_ for id_ in ids if id_ != node_id]
+        starting = [asyncio.create_task(self.start(id_, plan)) for id_ in (first, *others)]
+        await self.until(lambda: self._is_connected(first, others))
+        engine = self.running(first).engine
+        engine.core.postpone_election(0)
+        engine._wake()
+        await asyncio.gather(*starting)
+        return self.make(node_id, plan)
+
+    def _is_connected(self, node_id: str, others: Sequence[str]) -> bool:
+        running = self.running(node_id) if node_id in self.backends else None
+        return running is not None and all(running._network.is_up(other) for other in others)
 
     async def start(self, node_id: str, plan: Plan | None = None) -> RaftBackend:
         backend = self.make(node_id, plan)

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from tests.support.cluster_process import ClusterProcess
 from tests.support.node_process import NodeProcess
+from tests.support.real_nodes import OF_ONE, OF_THREE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+over_one = pytest.mark.parametrize("kind", OF_ONE)
+over_three = pytest.mark.parametrize("kind", OF_THREE)
 ANSWER_S = 20.0
 
 
@@ -64,8 +66,12 @@ def settings(node: NodeProcess, **document: Any) -> None:
     ask_http(node, "PUT", "/v1/settings", json.dumps(document).encode(), "application/json")
 
 
-def test_t21_ids_go_on_after_the_queue_was_empty_and_after_kill_9(tmp_path: Path) -> None:
-    with NodeProcess(tmp_path / "data") as node:
+@over_one
+def test_t21_ids_go_on_after_the_queue_was_empty_and_after_kill_9(
+    kind: str, tmp_path: Path
+) -> None:
+    with OF_ONE[kind](tmp_path) as nodes:
+        node = nodes["n1"]
         assert [enq(node), enq(node), enq(node, "other")] == [1, 2, 1]
         assert drain(node) == [1, 2]
         node.kill()
@@ -81,8 +87,11 @@ def test_t21_ids_go_on_after_the_queue_was_empty_and_after_kill_9(tmp_path: Path
         assert enq(node) == 4
 
 
-def test_t5_and_t20_ids_go_on_through_a_failover_and_the_loss_of_all_nodes(tmp_path: Path) -> None:
-    with ClusterProcess(tmp_path, 3) as cluster:
+@over_three
+def test_t5_and_t20_ids_go_on_through_a_failover_and_the_loss_of_all_nodes(
+    kind: str, tmp_path: Path
+) -> None:
+    with OF_THREE[kind](tmp_path) as cluster:
         leader = cluster.leader()
         assert [enq(cluster[leader]) for _ in range(3)] == [1, 2, 3]
         assert drain(cluster[cluster.follower()]) == [1, 2, 3]
@@ -96,8 +105,11 @@ def test_t5_and_t20_ids_go_on_through_a_failover_and_the_loss_of_all_nodes(tmp_p
         assert enq(cluster[cluster.follower()]) == 5
 
 
-def test_t17_a_queue_is_the_same_from_every_node_in_either_dialect(tmp_path: Path) -> None:
-    with ClusterProcess(tmp_path, 3) as cluster:
+@over_three
+def test_t17_a_queue_is_the_same_from_every_node_in_either_dialect(
+    kind: str, tmp_path: Path
+) -> None:
+    with OF_THREE[kind](tmp_path) as cluster:
         one, two, three = cluster.nodes.values()
         assert ask_http(one, "POST", "/apps/taskq/q/tasks", b"hello") == b"task 1 enqueued\n"
         with Lines(two) as lines:
@@ -105,8 +117,10 @@ def test_t17_a_queue_is_the_same_from_every_node_in_either_dialect(tmp_path: Pat
         assert ask_http(three, "DELETE", "/apps/taskq/q/tasks/1") == b"task 1 acknowledged\n"
 
 
-def test_t15_a_queue_can_have_an_expiry_of_its_own(tmp_path: Path) -> None:
-    with NodeProcess(tmp_path / "data") as node:
+@over_one
+def test_t15_a_queue_can_have_an_expiry_of_its_own(kind: str, tmp_path: Path) -> None:
+    with OF_ONE[kind](tmp_path) as nodes:
+        node = nodes["n1"]
         settings(node, pattern="quick*", lease_ms=1)
         enq(node, "quick1")
         enq(node, "slow")
