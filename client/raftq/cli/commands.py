@@ -48,6 +48,8 @@ VERBS: Final[dict[str, dict[str, Entry]]] = {
         "cert": Entry("cert", "Make a private authority and certificates"),
         "token": Entry("token", "Make the secret of a token, and its entry for the nodes"),
         "pg": Entry("pg", "Make, upgrade and look at the tables of nodes over PostgreSQL"),
+        "export": Entry("export", "Write everything that the nodes hold into one file"),
+        "import": Entry("import_", "Put such a file into an empty store"),
         "check": Entry("check", "Tell a monitor whether all is well (exit 0, 1, 2 or 3)"),
         "bench": Entry("bench", "Measure cycles of put, claim and done"),
     },

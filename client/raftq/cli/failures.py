@@ -45,6 +45,7 @@ _ADVICE: Final[dict[str, Advice]] = {
     "task_not_found": Advice(NOTHING, "list what is there: raftq tasks QUEUE"),
     "member_not_found": Advice(NOTHING, "list who is there: raftq cluster"),
     "change_refused": Advice(CONFLICT, "look at the members as they are now: raftq cluster"),
+    "import_refused": Advice(CONFLICT, "see docs/moving.md for what can be done"),
     "dependency": Advice(CONFLICT, "look at the tasks as they are now: raftq get ID"),
     "idempotency_key_reused": Advice(CONFLICT, "choose another --idempotency-key"),
     "store_full": Advice(ERROR, "work or delete tasks, or raise the node's --bytes-held-max"),

@@ -7,7 +7,8 @@ costs several times what the text protocol does; for places that only HTTP reach
 import asyncio
 import io
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -31,6 +32,10 @@ from raftq.wire.documents import Problem
 from raftq.wire.formats import MalformedError, decode
 
 CONNECT_S: Final = 3.0  # a node on the same continent answers within one
+_PAUSE_S: Final = (
+    600.0  # without a byte of an answer: a node hashes all it holds before the last one
+)
+_OK: Final = 200
 CONNECTIONS_MAX: Final = 100  # to one node; further calls wait for one to be free
 _WORDS_OF_A_TEXT_PORT: Final = (
     "'- error "  # as the library quotes what came instead of a status line
@@ -128,13 +133,63 @@ class HttpChannel:
                 answer = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise explained(error, self._base) or self._failure_of(error) from error
-        if response.status == 200 and response.content_type == "application/json":
+        if response.status == _OK and response.content_type == "application/json":
             index = response.headers.get("X-Raftq-Index", "")
             return (int(index) if _INDEX.fullmatch(index) else 0), answer
         failure = self._error_in(response, answer)
         if failure.code == "unauthenticated":
             self._secret = None
         raise failure
+
+    async def download(self, path: str) -> AsyncIterator[bytes]:
+        """Give the bytes of an answer as they come, however many there are.
+
+        Raises:
+            ConnectionLost: there is no connection, it ended, or nothing came for too long.
+            RaftqError: what the node answered.
+        """
+        try:
+            async with self._stream("GET", path) as response:
+                if response.status != _OK:
+                    raise self._error_in(response, await response.read())
+                async for piece in response.content.iter_any():
+                    yield piece
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise explained(error, self._base) or self._failure_of(error) from error
+
+    async def upload(
+        self, method: str, path: str, pieces: AsyncIterator[bytes] | None = None
+    ) -> bytes:
+        """Send bytes as they come, and give the answer, a JSON document. Raises as :meth:`download`."""
+        headers = {} if pieces is None else {"Content-Type": "application/octet-stream"}
+        try:
+            async with self._stream(method, path, data=pieces, headers=headers) as response:
+                answer = await response.read()
+                if response.status != _OK:
+                    raise self._error_in(response, answer)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise explained(error, self._base) or self._failure_of(error) from error
+        return answer
+
+    def _stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        data: AsyncIterator[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """Begin a request of which only the pauses have a limit."""
+        timeout = aiohttp.ClientTimeout(total=None, connect=self._connect_s, sock_read=_PAUSE_S)
+        return self._opened().request(
+            method,
+            URL(self._base + path, encoded=True),
+            data=data,
+            headers={**self._introduction(), **(headers or {})},
+            timeout=timeout,
+            allow_redirects=False,
+            expect100=data is not None,
+        )
 
     async def close(self) -> None:
         """Close the connections."""

@@ -49,9 +49,10 @@ def make_application(context: Context) -> web.Application:
     for route in ROUTES:
         handler = _handler(context, route)
         path = route.path.replace("{id}", "{id:[^/]+}")  # braces too may stand in an id
+        takes_any = isinstance(route, PageRoute) and bool(route.takes)
         for method in _methods(route):
             methods.setdefault(path, []).append(method)
-            _bind(application, context, method, path, handler)
+            _bind(application, context, method, path, handler, takes_any=takes_any)
     for path, allowed in methods.items():
         _bind(application, context, "*", path, _other_methods(context, [*allowed, "OPTIONS"]))
     for method, path, handler in (*taskq.handlers(context), *entroq.handlers(context)):
@@ -65,9 +66,16 @@ def _methods(route: VerbRoute | PageRoute) -> tuple[str, ...]:
 
 
 def _bind(
-    application: web.Application, context: Context, method: str, path: str, handler: Handler
+    application: web.Application,
+    context: Context,
+    method: str,
+    path: str,
+    handler: Handler,
+    *,
+    takes_any: bool = False,
 ) -> None:
-    application.router.add_route(method, path, handler, expect_handler=_expect(context))
+    expect = _expect(context, takes_any=takes_any)
+    application.router.add_route(method, path, handler, expect_handler=expect)
 
 
 def _handler(context: Context, route: VerbRoute | PageRoute) -> Handler:
@@ -145,11 +153,14 @@ async def _no_such_address(request: web.Request) -> web.Response:
     raise Refusal("not_found", f"there is nothing at {request.path[:100]!r}")
 
 
-def _expect(context: Context) -> Callable[[web.Request], Awaitable[web.StreamResponse | None]]:
+def _expect(
+    context: Context, *, takes_any: bool
+) -> Callable[[web.Request], Awaitable[web.StreamResponse | None]]:
     async def answer(request: web.Request) -> web.StreamResponse | None:
         """Ask for the body, unless it is refused for its length or its sender anyway."""
         wanted = request.headers.get("Expect", "").lower() == "100-continue"
-        if wanted and context.bodies.would_take(request) and is_admitted(context, request):
+        takes = takes_any or context.bodies.would_take(request)
+        if wanted and takes and is_admitted(context, request):
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0  # the answer itself has not begun
         return None
