@@ -1,6 +1,6 @@
-"""Whether the records of an export have the shapes that the state machine relies on.
+"""Whether the records of an export or a snapshot have the shapes that the state machine relies on.
 
-They come from a file that anybody may have written. A record of a bad shape could raise out of ``apply``, on
+They come from a file that anybody may have written, or from another node. A record of a bad shape could raise out of ``apply``, on
 every node, when it is taken or long afterwards. Whether records fit together is the machine's to say.
 """
 
@@ -105,19 +105,56 @@ class _Doc(_Record, tag=snapshot.DOC):
     modified: _Number
 
 
+class _Head(_Record, tag=snapshot.HEAD):
+    version: int
+    index: _Count
+    now_ms: _Number
+    seq: _Count
+    chain: int
+
+
+class _Import(_Record, tag=snapshot.IMPORT):
+    id: str
+    parts: _Count
+    failure: str
+    is_over: bool
+
+
+class _End(_Record, tag=snapshot.END):
+    count: _Count
+
+
 _Records: TypeAlias = list[_Setting | _Queue | _Ready | _Waiting | _Key | _DocSet | _Doc]
+_Snapshot: TypeAlias = list[
+    _Setting | _Queue | _Ready | _Waiting | _Key | _DocSet | _Doc | _Head | _Import | _End
+]
 # bytes are bytes: without this, text would pass for them as Base64.
 _convert: Final = partial(msgspec.convert, builtin_types=(bytes,))
 
 
 def check_records(records: Sequence[Any]) -> None:
-    """Check records as ``decode_chunk`` gives them.
+    """Check records of an export as ``decode_chunk`` gives them.
 
     Raises:
         CodecError: one of them has not the shape of a record.
     """
+    _check(records, _Records)
+
+
+def check_snapshot(records: Sequence[Any]) -> None:
+    """Check records of a snapshot that another node has sent; as :func:`check_records`.
+
+    A snapshot of a version that is not known here has other shapes, and is refused for it further on.
+    """
+    first: Any = records[0] if records else ()
+    is_head = type(first) is tuple and len(first) > 1 and first[0] == snapshot.HEAD
+    if not is_head or first[1] in snapshot.VERSIONS_READ:
+        _check(records, _Snapshot)
+
+
+def _check(records: Sequence[Any], type_: Any) -> None:
     try:
-        for record in _convert(records, _Records):
+        for record in _convert(records, type_):
             if isinstance(record, _Key):
                 _check_answer(record)
     except msgspec.ValidationError as error:

@@ -9,10 +9,21 @@ from tests.unit.core.test_importing import full
 
 from raftq_cluster.codec.entries import decode_segment, encode_segment
 from raftq_cluster.codec.errors import CodecError
-from raftq_cluster.codec.record_shapes import check_records
+from raftq_cluster.codec.record_shapes import check_records, check_snapshot
 from raftq_cluster.codec.shapes import check_segment
 from raftq_cluster.core import operations as op
-from raftq_cluster.core.snapshot import DOC, DOC_SET, KEY, QUEUE, READY, SETTING, WAITING
+from raftq_cluster.core.snapshot import (
+    DOC,
+    DOC_SET,
+    END,
+    HEAD,
+    IMPORT,
+    KEY,
+    QUEUE,
+    READY,
+    SETTING,
+    WAITING,
+)
 
 ROW = ("x", 0, "/q", 1, b"", 0, "", 0, 0, 0, "", 1, 1, 0)
 DOC_ROW = ("/ns", "d", 1, "k", "", "", 1, b"", 0, 1, 1)
@@ -108,3 +119,26 @@ def test_steps_of_an_import_pass_as_segments() -> None:
 def test_steps_of_a_bad_shape_or_in_company_do_not(operations: list[Any]) -> None:
     with pytest.raises(CodecError):
         check_segment(decode_segment(encode_segment(operations)))
+
+
+HEAD_3 = (HEAD, 3, 50, 1, 7, 2**64 - 1)
+
+
+@pytest.mark.parametrize("record", [*GOOD, HEAD_3, (IMPORT, "f", 3, "", False), (END, 9)], ids=str)
+def test_a_snapshot_has_these_and_a_head_an_import_and_an_end(record: Any) -> None:
+    check_snapshot([HEAD_3, record])
+    with pytest.raises(CodecError):
+        check_snapshot([HEAD_3, (*record, 1)])
+    with pytest.raises(CodecError):
+        check_snapshot([HEAD_3, (*record[:-1], {})])
+
+
+def test_a_snapshot_of_another_version_is_left_to_who_refuses_it() -> None:
+    check_snapshot([(HEAD, 99, "anything"), (77,)])
+    check_snapshot([])
+
+
+@pytest.mark.parametrize("record", [7, None, (), "", (HEAD,), (HEAD, 3), (77, 1)], ids=str)
+def test_what_is_no_record_of_a_snapshot_is_refused(record: Any) -> None:
+    with pytest.raises(CodecError):
+        check_snapshot([record])

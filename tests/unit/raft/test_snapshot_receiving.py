@@ -266,6 +266,28 @@ async def test_a_state_that_cannot_be_read_is_never_installed(disk, caplog, chun
     assert (follower.replica.index, follower.failures) == (0, [])
 
 
+ROW = ("x", 0, "/q", 1, b"", 0, "", 0, 0, 0, "", 1, 1, 0)
+QUEUE = (2, "/q", 1, False)
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [(0, 3, None, 1, 7, 0), (6, 1)],
+        [(0, 3, 50, 1, 7, 0), QUEUE, (3, {}, ROW), (6, 3)],
+        [(0, 3, 50, 1, 7, 0), QUEUE, (3, 1, (*ROW[:3], "soon", *ROW[4:])), (6, 3)],
+        [(0, 3, 50, 1, 7, 0), (5, "key", b"m", 1, 1, "Claimed", ((7,),)), (6, 2)],
+    ],
+)
+async def test_a_state_of_other_types_is_never_installed_and_does_not_stop_the_node(
+    disk, caplog, records
+):
+    follower = Follower(disk)
+    await follower.take_all(raw_of([encode_chunk(records)], encode_members(MEMBERS)))
+    assert "malformed records" in caplog.text
+    assert (follower.replica.index, follower.failures) == (0, [])
+
+
 async def test_a_snapshot_of_another_version_stops_the_node_and_is_not_asked_for_again(disk):
     follower = Follower(disk)
     chunks = [encode_chunk([(HEAD, VERSION + 1)])]

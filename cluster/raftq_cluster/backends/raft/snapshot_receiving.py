@@ -12,7 +12,7 @@ Source: Raft, figure 13 (InstallSnapshot).
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from raftq_cluster.backends.raft.commands import FormatTooNewError, Member
 from raftq_cluster.backends.raft.messages import Message, SnapshotAck, SnapshotChunk
@@ -33,8 +33,10 @@ from raftq_cluster.backends.raft.storage.snapshots import (
 from raftq_cluster.backends.raft.upkeep import SYNC_BYTES, InThread
 from raftq_cluster.codec.errors import CodecError
 from raftq_cluster.codec.formats import FIRST, Formats
+from raftq_cluster.codec.record_shapes import check_snapshot
 from raftq_cluster.core.machine import Machine
 from raftq_cluster.core.restoring import SnapshotVersionError, restore
+from raftq_cluster.core.snapshot import Record
 from raftq_cluster.core.state import MachineError
 
 _log: Final = logging.getLogger(__name__)
@@ -283,7 +285,7 @@ def _load(partial: ReceivedSnapshot, formats: Formats) -> tuple[Machine, tuple[M
         with collector_off():
             members, log_format = read_base(reader.config, formats)
             decode_chunk = formats[log_format].decode_chunk
-            records: Any = (decode_chunk(chunk) for chunk in reader.chunks())
+            records = (_checked(decode_chunk(chunk)) for chunk in reader.chunks())
             machine = restore(records)
             hide(len(machine.tasks))
         if machine.index > partial.info.index:
@@ -292,3 +294,9 @@ def _load(partial: ReceivedSnapshot, formats: Formats) -> tuple[Machine, tuple[M
         reader.close()
     partial.publish()
     return machine, members, log_format
+
+
+def _checked(records: list[Record]) -> list[Record]:
+    """Records of the leader, of good shape: others could raise out of a later ``apply``, here alone."""
+    check_snapshot(records)
+    return records
