@@ -309,18 +309,22 @@ class AsyncClient(DocCalls):
         order: Order | None = None,
         paused: bool | None = None,
         lease_ms: int | None = None,
+        lease_ms_min: int | None = None,
+        lease_ms_max: int | None = None,
         idempotency_key: str = "",
     ) -> None:
         """Replace the settings of the queues that match ``pattern``: a name, or a prefix and ``*``.
 
         What is left out is decided by less specific patterns; without any field the pattern is
-        removed. ``lease_ms`` is for protocols that name no lease.
+        removed. ``lease_ms`` is for protocols that name no lease; ``lease_ms_min`` and ``lease_ms_max`` bound all.
         """
         request = documents.ConfigureRequest(
             pattern=pattern,
             order=UNSET if order is None else order,
             paused=UNSET if paused is None else paused,
             lease_ms=UNSET if lease_ms is None else lease_ms,
+            lease_ms_min=UNSET if lease_ms_min is None else lease_ms_min,
+            lease_ms_max=UNSET if lease_ms_max is None else lease_ms_max,
         )
         await self._caller.change("configure", request, documents.ConfigureReply, idempotency_key)
 

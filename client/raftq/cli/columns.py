@@ -119,8 +119,12 @@ def _or_inherited(name: str) -> Callable[[Any, int], str]:
     return show
 
 
-def _lease(row: Any, _now_ms: int) -> str:
-    return "-" if row.lease_ms is None else format_age(row.lease_ms)
+def _lease(name: str) -> Callable[[Any, int], str]:
+    def show(row: Any, _now_ms: int) -> str:
+        value = getattr(row, name)
+        return "-" if value is None else format_age(value)
+
+    return show
 
 
 _TASK_HEAD: Final = (
@@ -219,7 +223,9 @@ SETTINGS: Final = Kind(
         Column("pattern", "PATTERN", _field("pattern")),
         Column("order", "ORDER", _or_inherited("order")),
         Column("paused", "PAUSED", _or_inherited("paused")),
-        Column("lease_ms", "LEASE", _lease, right=True),
+        Column("lease_ms", "LEASE", _lease("lease_ms"), right=True),
+        Column("lease_ms_min", "MIN", _lease("lease_ms_min"), right=True),
+        Column("lease_ms_max", "MAX", _lease("lease_ms_max"), right=True),
     ),
     settings_document,
 )

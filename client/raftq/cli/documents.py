@@ -24,7 +24,9 @@ _DOC_FIELDS: Final = (
     "namespace", "id", "version", "key", "secondary_key", "claimant", "at", "created", "modified",
 )  # fmt: skip
 _NAMESPACE_FIELDS: Final = ("name", "docs", "claimed", "sets")
-_SETTINGS_FIELDS: Final = ("pattern", "order", "paused", "lease_ms")
+_SETTINGS_FIELDS: Final = (
+    "pattern", "order", "paused", "lease_ms", "lease_ms_min", "lease_ms_max",
+)  # fmt: skip
 _CLUSTER_FIELDS: Final = (
     "cluster_id", "node", "backend", "durability", "term", "leader", "index", "log_format",
 )  # fmt: skip

@@ -131,6 +131,7 @@ class Model:
         return self._random.choice(ready)
 
     def _hold(self, task: wire.Task, claimant: str, lease_ms: int, **fields: int) -> wire.Task:
+        lease_ms = self._settings.of(task.queue).granted_ms(lease_ms)
         return self._put(task, at=self._now + lease_ms, claimant=claimant, **fields)
 
     def _put(self, task: wire.Task, **fields: Any) -> wire.Task:

@@ -12,6 +12,12 @@ class QueueSettings(NamedTuple):
 
     order: Literal["random", "fifo", "priority"] = "random"
     paused: bool = False
+    lease_ms_min: int = 1
+    lease_ms_max: int = 7 * 86_400_000
+
+    def granted_ms(self, lease_ms: int) -> int:
+        """Bring a lease within its bounds."""
+        return min(max(lease_ms, self.lease_ms_min), self.lease_ms_max)
 
 
 class SettingsTable:
@@ -23,8 +29,9 @@ class SettingsTable:
     def put(self, given: Settings) -> None:
         """Replace the settings of a pattern; without any field remove them."""
         row = Settings(
-            pattern=given.pattern, order=given.order, paused=given.paused, lease_ms=given.lease_ms
-        )
+            pattern=given.pattern, order=given.order, paused=given.paused, lease_ms=given.lease_ms,
+            lease_ms_min=given.lease_ms_min, lease_ms_max=given.lease_ms_max,
+        )  # fmt: skip
         self._rows[row.pattern] = row
         if row == Settings(pattern=row.pattern):
             del self._rows[row.pattern]
@@ -42,8 +49,8 @@ class SettingsTable:
             if row.pattern == queue or (
                 row.pattern.endswith("*") and queue.startswith(row.pattern[:-1])
             ):
-                decided = QueueSettings(
-                    decided.order if row.order is UNSET else row.order,
-                    decided.paused if row.paused is UNSET else row.paused,
+                given = {name: getattr(row, name) for name in QueueSettings._fields}
+                decided = decided._replace(
+                    **{name: value for name, value in given.items() if value is not UNSET}
                 )
         return decided

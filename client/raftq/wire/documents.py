@@ -375,13 +375,17 @@ class Settings(Document):
 
     A field that is left out is decided by the next less specific pattern (exact, then the longest
     prefix), in the end by the default: random, not paused, a lease of 60 seconds for protocols that
-    name none.
+    name none. A lease that is asked for (by claims and renewals, of docs by namespace too) is raised to
+    ``lease_ms_min`` and cut to ``lease_ms_max``; what was granted is in the answer. Where these come from different
+    patterns and contradict each other, the maximum holds.
     """
 
     pattern: QueueName
     order: Order | UnsetType = UNSET
     paused: bool | UnsetType = UNSET
     lease_ms: LeaseMs | UnsetType = UNSET
+    lease_ms_min: LeaseMs | UnsetType = UNSET
+    lease_ms_max: LeaseMs | UnsetType = UNSET
 
 
 class ConfigureRequest(Settings):

@@ -96,6 +96,15 @@ class _Configure(_Once, tag=op.CONFIGURE):
     lease_ms: _Number | None
 
 
+class _ConfigureBounded(_Once, tag=op.CONFIGURE_BOUNDED):
+    pattern: str
+    order: _Order | None
+    paused: bool | None
+    lease_ms: _Number | None
+    lease_ms_min: _Number | None
+    lease_ms_max: _Number | None
+
+
 class _Tick(_Shape, tag=op.TICK):
     """Nothing more."""
 
@@ -133,6 +142,17 @@ class _Import(_Shape, tag=op.IMPORT):
     records: tuple[Any, ...]  # checked by themselves
 
 
+class _Collect(_Shape, tag=op.COLLECT):
+    queue: str
+    limit: _Number
+
+
+class _CollectDocs(_Shape, tag=op.COLLECT_DOCS):
+    namespace: str
+    key: str
+    ids: tuple[str, ...]
+
+
 class _Guarded(_Once, tag=op.GUARD):
     grants: tuple[tuple[str, _Number], ...]
     operation: _Modify | _Renew | _Transact | _ClaimDocs
@@ -144,12 +164,15 @@ _Operations: TypeAlias = list[
     | _Renew
     | _Settle
     | _Configure
+    | _ConfigureBounded
     | _Tick
     | _Forget
     | _Transact
     | _ClaimDocs
     | _Verify
     | _Import
+    | _Collect
+    | _CollectDocs
     | _Guarded
 ]
 # bytes are bytes: without this, text would pass for them as Base64.

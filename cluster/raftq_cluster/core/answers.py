@@ -6,6 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from raftq_cluster.core import guarding, modification, queries, transaction
+from raftq_cluster.core.collection import collectable
 from raftq_cluster.core.digest import digest
 from raftq_cluster.core.operations import TRANSACT
 from raftq_cluster.core.outcomes import (
@@ -106,5 +107,6 @@ _ANSWERS: Final[dict[type, Callable[["State", Any, int], Any]]] = {
     queries.AllSettings: _settings,
     queries.Time: _time,
     queries.DryRun: _dry_run,
+    queries.Collectable: collectable,
     queries.Digest: _digest,
 }

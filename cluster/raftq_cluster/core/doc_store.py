@@ -5,12 +5,13 @@ they have, and is there without docs as well. Docs are immutable and replaced, s
 references. Source of the semantics: EntroQ's protocol 2.
 """
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, MutableMapping
+from bisect import bisect_left, insort
+from collections.abc import Collection, Iterable, Iterator, MutableMapping
 from heapq import heapify, heappop, heappush, nsmallest
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
+from raftq_cluster.core.gc_names import collected_from
 from raftq_cluster.core.outcomes import DocRow, NamespaceStats, SetRow
 from raftq_cluster.core.queries import Docs, Namespaces
 
@@ -23,6 +24,10 @@ FORGOTTEN_SLACK: Final = 1_000  # outdated notes that may stand before all of th
 DOC_BYTES: Final = 400  # of a doc without its value and names, about
 SET_BYTES: Final = 400
 ROW_BYTES: Final = 350  # of a doc in an answer beside its value, about
+
+
+Marked: TypeAlias = list[tuple[int, str]]
+"""Names that ask for collection, and from when on (ms since the epoch), sorted by that."""
 
 
 class Doc(NamedTuple):
@@ -108,10 +113,11 @@ def doc_row(namespace: str, doc: Doc, lock: Lock) -> DocRow:
 class Namespace:
     """The docs and sets of one namespace."""
 
-    __slots__ = ("_keys", "docs", "name", "sets")
+    __slots__ = ("_keys", "collected_from", "docs", "name", "sets")
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.collected_from = collected_from(name)
         self.docs: dict[str, Doc] = {}
         self.sets: dict[str, DocSet] = {}
         self._keys: list[str] | None = None
@@ -137,13 +143,14 @@ class Namespace:
 class DocStore:
     """All docs."""
 
-    __slots__ = ("_empty", "_forgetting", "_namespaces", "size_bytes")
+    __slots__ = ("_empty", "_forgetting", "_namespaces", "marked", "size_bytes")
 
     def __init__(self) -> None:
         self._namespaces: dict[str, Namespace] = {}
         self._empty = 0  # sets without docs
         # (time, namespace, key) of each of those, and of former ones: what is no longer so is passed over
         self._forgetting: list[tuple[int, str, str]] = []
+        self.marked: Marked = []  # namespaces
         self.size_bytes = 0
 
     def find(self, namespace: str, id_: str) -> Doc | None:
@@ -169,6 +176,8 @@ class DocStore:
             space = self._namespaces.get(namespace)
             if space is None:
                 space = self._namespaces[namespace] = Namespace(namespace)
+                if space.collected_from is not None:
+                    insort(self.marked, (space.collected_from, namespace))
             found = space.add(key, lock)
             self.size_bytes += SET_BYTES + len(key)
             self._empty += 1
@@ -228,6 +237,8 @@ class DocStore:
         self.size_bytes -= SET_BYTES + len(docs.key)
         if not space.sets:
             del self._namespaces[space.name]
+            if space.collected_from is not None:
+                del self.marked[bisect_left(self.marked, (space.collected_from, space.name))]
 
     def tables(self) -> list[MutableMapping[str, Any]]:
         """What takes the memory. The end of this store."""
@@ -248,6 +259,10 @@ class DocStore:
         """All sets, in no order that means anything."""
         for space in self._namespaces.values():
             yield from space.sets.values()
+
+    def sets_of(self, namespace: str) -> Collection[DocSet]:
+        """Give the sets of a namespace that exists."""
+        return self._namespaces[namespace].sets.values()
 
     def list_docs(self, query: Docs) -> list[DocRow]:
         """Answer a query."""

@@ -79,7 +79,7 @@ class Loader:
 
     def _waiting(self, record: Record) -> None:
         task = self._task(record)
-        if task.claimant:
+        if task.claimant and task.version:
             task.queue.held += 1
         self._state.calendar.add(task)
 

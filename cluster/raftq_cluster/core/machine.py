@@ -9,11 +9,20 @@ broken invariant, and the node that sees one must stop.
 from collections.abc import Callable, Container, Sequence
 from typing import Any, Final, NamedTuple
 
-from raftq_cluster.core import answers, guarding, importing, modification, transaction
+from raftq_cluster.core import answers, collection, guarding, importing, modification, transaction
 from raftq_cluster.core import operations as op
 from raftq_cluster.core.chain import linked, passed
 from raftq_cluster.core.digest import Digesting, digest
-from raftq_cluster.core.operations import ANONYMOUS, FORGET, IMPORT, TICK, VERIFY, Operation
+from raftq_cluster.core.operations import (
+    ANONYMOUS,
+    COLLECT,
+    COLLECT_DOCS,
+    FORGET,
+    IMPORT,
+    TICK,
+    VERIFY,
+    Operation,
+)
 from raftq_cluster.core.outcomes import (
     CLAIMED,
     MISSING,
@@ -40,7 +49,8 @@ from raftq_cluster.core.task import Task
 # record that keeps it, must fit into a frame.
 CLAIM_BYTES_MAX: Final = 8 * 2**20
 _new = tuple.__new__  # half the price of calling a named tuple's class
-_KEYLESS: Final = frozenset({TICK, FORGET, VERIFY, IMPORT})  # operations without an idempotency key
+# Operations without an idempotency key.
+_KEYLESS: Final = frozenset({TICK, FORGET, VERIFY, IMPORT, COLLECT, COLLECT_DOCS})
 _WHILE_IMPORTING: Final = frozenset({TICK, VERIFY, IMPORT})  # operations that are done meanwhile
 _EMPTY: Final = Claimed(())
 _DONE: Final = Done()
@@ -78,12 +88,15 @@ class Machine(State):
             op.RENEW: self._renew,
             op.SETTLE: self._settle,
             op.CONFIGURE: self._configure,
+            op.CONFIGURE_BOUNDED: self._configure,
             op.TICK: self._tick,
             op.FORGET: self._forget,
             op.TRANSACT: self._transact,
             op.CLAIM_DOCS: self._claim_docs,
             op.VERIFY: self._verify,
             op.IMPORT: self._import,
+            op.COLLECT: self._collect,
+            op.COLLECT_DOCS: self._collect_docs,
         }
         self._wants_digest = False
 
@@ -263,10 +276,12 @@ class Machine(State):
             return MISSING
         if task.version != version:
             return VERSION
-        return "" if task.claimant == claimant else CLAIMED
+        return "" if task.claimant == claimant and version else CLAIMED
 
     def _extend(self, task: Task, claimant: str, lease_ms: int) -> TaskRow:
         """Hold a task whose lease may have run out, as long as nobody took it since."""
+        if task.queue.has_lease_bounds:
+            lease_ms = task.queue.effective.granted_ms(lease_ms)
         self.withdraw(task)
         task.version += 1
         task.claimant = claimant
@@ -323,9 +338,9 @@ class Machine(State):
 
     # --- the rest -----------------------------------------------------------------------------
 
-    def _configure(self, operation: op.Configure) -> Outcome:
-        _, _, _, pattern, order, paused, lease_ms = operation
-        if not self.settings.put(SettingsRow(pattern, order, paused, lease_ms)):
+    def _configure(self, operation: op.Configure | op.ConfigureBounded) -> Outcome:
+        pattern = operation[3]
+        if not self.settings.put(SettingsRow(*operation[3:])):
             return _TOO_MANY_SETTINGS
         self.follow_settings(pattern)
         return _DONE
@@ -341,6 +356,12 @@ class Machine(State):
 
     def _import(self, operation: op.Import) -> Outcome:
         return importing.run_import(self, operation)
+
+    def _collect(self, operation: op.Collect) -> Outcome:
+        return collection.collect(self, operation)
+
+    def _collect_docs(self, operation: op.CollectDocs) -> Outcome:
+        return collection.collect_docs(self, operation)
 
     def _forget(self, operation: op.Forget) -> Outcome:
         for key in operation[1]:

@@ -53,7 +53,8 @@ def modify(state: State, operation: op.Modify) -> Outcome:
             task = state.tasks.get(id_)
             if task is not None and task.version == version:
                 holder = task.claimant
-                if holder == (claimant or ANONYMOUS) or not holder or task.pos != WAITING:
+                mine = claimant or ANONYMOUS
+                if holder == mine or not holder or task.pos != WAITING or not version:
                     state.delete(task)
                     return _ONLY_DELETES
     return refusal(state, operation) or commit(state, operation)
@@ -168,6 +169,7 @@ def _check(
         elif (
             task.claimant != claimant
             and task.claimant
+            and task.version
             and task.pos == WAITING  # held, and not by the caller
             and part != DEPEND
         ):
@@ -192,7 +194,7 @@ def _change(state: State, change: op.Change, claimant: str) -> TaskRow:
 
 def _changed_row(row: TaskRow, change: op.Change, claimant: str, now_ms: int) -> TaskRow:
     _, _, queue, arrival, ms, value, kind, attempt, priority, err = change
-    at, holder = row.at, row.claimant
+    at, holder = row.at, row.claimant if row.version else ""
     if arrival in _GIVES_BACK:
         at, holder = (max(ms, now_ms) if arrival == op.AT else now_ms + ms), ""
     elif arrival == op.LEASE:

@@ -25,6 +25,9 @@ TRANSACT: Final = 8
 CLAIM_DOCS: Final = 9
 VERIFY: Final = 10
 IMPORT: Final = 11
+COLLECT: Final = 12
+COLLECT_DOCS: Final = 13
+CONFIGURE_BOUNDED: Final = 14
 
 ANONYMOUS: Final = "anonymous"  # the claimant of operations that name none
 
@@ -40,6 +43,9 @@ LEASE: Final = 3  # change: the caller holds the task for ``ms`` after the entry
 HOLD_UNTIL: Final = (
     4  # change: the caller holds the task until ``ms``; a past time gives it back now
 )
+# An insert of a :class:`Transact` that says LEASE or HOLD_UNTIL arrives as if it said DELAY or AT, and the task
+# shows its inserter as claimant until it is claimed or changed (EntroQ's). Nobody holds it: its version is 0.
+SIGNED: Final = frozenset({LEASE, HOLD_UNTIL})
 
 # What a settle operation does to a dequeued task.
 ACK: Final = "ack"
@@ -90,7 +96,8 @@ class Target(NamedTuple):
 class Claim(NamedTuple):
     """Take up to ``limit`` arrived tasks from any of ``queues``; fewer if their values are large.
 
-    ``lease_ms`` 0 takes the queue's own (TaskQ's ``deq``). ``serial`` gives each taken task an
+    The queue's settings may bound ``lease_ms``; 0 takes the queue's own (TaskQ's ``deq``), and a number below 0 means
+    as many ms, and at least a second where no setting says otherwise (EntroQ's). ``serial`` gives each taken task an
     integer id of its queue if it has none.
     """
 
@@ -147,7 +154,8 @@ class Settle(NamedTuple):
 class Configure(NamedTuple):
     """Replace the settings of a pattern (a name, or a prefix ending in ``*``).
 
-    ``None`` leaves a field to less specific patterns; all ``None`` removes the pattern.
+    ``None`` leaves a field to less specific patterns; all ``None`` removes the pattern. Leases have no bounds by this
+    pattern then: see :class:`ConfigureBounded`.
     """
 
     kind: int
@@ -157,6 +165,20 @@ class Configure(NamedTuple):
     order: str | None
     paused: bool | None
     lease_ms: int | None
+
+
+class ConfigureBounded(NamedTuple):
+    """A :class:`Configure` that bounds leases as well. Two kinds, since entries keep their shapes for ever."""
+
+    kind: int
+    key: str
+    mark: bytes
+    pattern: str
+    order: str | None
+    paused: bool | None
+    lease_ms: int | None
+    lease_ms_min: int | None
+    lease_ms_max: int | None
 
 
 class Tick(NamedTuple):
@@ -265,6 +287,8 @@ class SetClaim(NamedTuple):
 class ClaimDocs(NamedTuple):
     """Hold sets of docs, all or none: for ``lease_ms``, or as long as a task's lease lasts.
 
+    Settings of the namespaces bound ``lease_ms``, below 0 too, as those of queues do for :class:`Claim`.
+
     ``task`` is ``(id, version, queue)``, "" for any queue; without one its id is "".
     """
 
@@ -297,6 +321,23 @@ class Import(NamedTuple):
     records: Sequence[tuple[Any, ...]] = ()
 
 
+class Collect(NamedTuple):
+    """End up to ``limit`` ready tasks of a queue whose name says that this may be done by now."""
+
+    kind: int
+    queue: str
+    limit: int
+
+
+class CollectDocs(NamedTuple):
+    """End those of these docs that are in a set that nobody holds, if its namespace says that this may be done by now."""
+
+    kind: int
+    namespace: str
+    key: str
+    ids: Sequence[str]
+
+
 class Guarded(NamedTuple):
     """What names tasks, asked by somebody who may not do everything everywhere.
 
@@ -317,11 +358,14 @@ Operation: TypeAlias = (
     | Renew
     | Settle
     | Configure
+    | ConfigureBounded
     | Tick
     | Forget
     | Transact
     | ClaimDocs
     | Verify
     | Import
+    | Collect
+    | CollectDocs
     | Guarded
 )

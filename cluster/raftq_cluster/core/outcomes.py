@@ -136,6 +136,12 @@ class Done(NamedTuple):
     """Configure, tick, forget and verify have nothing more to say."""
 
 
+class Collected(NamedTuple):
+    """So many tasks or docs ended."""
+
+    ended: int
+
+
 class FailedPart(NamedTuple):
     """Why one part of a modification does not hold.
 
@@ -207,6 +213,7 @@ Outcome: TypeAlias = (
     | Imported
     | Transacted
     | DocsClaimed
+    | Collected
     | Refused
     | Unfinished
 )
@@ -233,6 +240,8 @@ class SettingsRow(NamedTuple):
     order: str | None
     paused: bool | None
     lease_ms: int | None
+    lease_ms_min: int | None = None
+    lease_ms_max: int | None = None
 
 
 class NamespaceStats(NamedTuple):

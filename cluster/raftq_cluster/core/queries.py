@@ -75,8 +75,29 @@ class DryRun(NamedTuple):
     grants: Grants | None = None
 
 
+class Collectable(NamedTuple):
+    """What may be collected now, at most ``limit`` tasks and docs; see :mod:`raftq_cluster.core.collection`.
+
+    ``turn`` counts the questions: of very many names, each answer is about some. Answer:
+    :class:`Collectables`.
+    """
+
+    limit: int
+    turn: int
+
+
+class Collectables(NamedTuple):
+    """``(queue, tasks)``, ``(namespace, key, ids)``, and how many names ask for it in a way nobody understands."""
+
+    queues: tuple[tuple[str, int], ...]
+    sets: tuple[tuple[str, str, tuple[str, ...]], ...]
+    malformed: int
+
+
 class Digest(NamedTuple):
     """The digest of the whole state. Answer: ``str`` (32 hexadecimal digits)."""
 
 
-Query: TypeAlias = Queues | Tasks | Docs | Namespaces | AllSettings | Time | DryRun | Digest
+Query: TypeAlias = (
+    Queues | Tasks | Docs | Namespaces | AllSettings | Time | DryRun | Collectable | Digest
+)

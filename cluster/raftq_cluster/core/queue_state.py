@@ -4,16 +4,14 @@ All counts are kept as tasks come and go, so that statistics of any queue cost n
 """
 
 from collections.abc import Iterator
-from typing import Final
 
 from raftq_cluster.core.calendar import BUCKET_SHIFT
+from raftq_cluster.core.gc_names import collected_from
 from raftq_cluster.core.outcomes import QueueStats
 from raftq_cluster.core.ready import FIFO, RANDOM, Ready, ready_of
 from raftq_cluster.core.seeds import Seeds
 from raftq_cluster.core.settings import Effective
 from raftq_cluster.core.task import Task
-
-LEASE_MS_DEFAULT: Final = 60_000  # of protocols that name no lease: TaskQ's code gives 60 to 90 s
 
 
 class QueueState:
@@ -23,6 +21,9 @@ class QueueState:
         "_ages",
         "_claim_counts",
         "_claimed_once",
+        "collected_from",
+        "effective",
+        "has_lease_bounds",
         "held",
         "lease_ms",
         "name",
@@ -38,12 +39,13 @@ class QueueState:
 
     def __init__(self, name: str, serial_born: bool, effective: Effective) -> None:
         self.name = name
+        self.collected_from = collected_from(name)
         self.serial_born = serial_born  # first used by TaskQ: fifo unless settings say otherwise
         self.next_serial = 1
         self.serials: dict[int, Task] = {}
         self.order = effective.order or (FIFO if serial_born else RANDOM)
         self.paused = bool(effective.paused)
-        self.lease_ms = effective.lease_ms or LEASE_MS_DEFAULT
+        self._follow_leases(effective)
         self.ready: Ready = ready_of(self.order, self)
         self.waiting: dict[int, dict[str, Task]] = {}  # kept by the calendar
         self.size = 0
@@ -79,6 +81,12 @@ class QueueState:
             self._claimed_once += 1
         return task
 
+    def discard_ready(self, seeds: Seeds) -> Task:
+        """Take out one of the ready tasks, of which there is one, for good. The caller sets its ``pos``."""
+        task = self.ready.take(seeds)
+        self._forget_age(task.at >> BUCKET_SHIFT)
+        return task
+
     def _forget_age(self, age: int) -> None:
         ages = self._ages
         if ages[age] > 1:
@@ -112,11 +120,16 @@ class QueueState:
         """Follow changed settings. Changing the order is O(n log n) in the ready tasks."""
         order = effective.order or (FIFO if self.serial_born else RANDOM)
         self.paused = bool(effective.paused)
-        self.lease_ms = effective.lease_ms or LEASE_MS_DEFAULT
+        self._follow_leases(effective)
         if order != self.order:
             self.order = order
             members = sorted(self.ready, key=lambda task: task.seq)
             self.ready = ready_of(order, self, members)
+
+    def _follow_leases(self, effective: Effective) -> None:
+        self.effective = effective
+        self.has_lease_bounds = effective.has_bounds
+        self.lease_ms = effective.granted_ms(0)  # of who names none
 
     def clear(self) -> None:
         """Let go of all tasks, without changing them: the end of this queue."""

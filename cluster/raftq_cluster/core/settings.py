@@ -2,6 +2,9 @@
 
 A pattern is a queue's name, or a prefix followed by ``*``. A name is more specific than any prefix, a
 longer prefix than a shorter one.
+
+What bounds leases, ``lease_ms_min`` and ``lease_ms_max``, may come from different patterns; where they contradict each
+other, the maximum holds.
 """
 
 from typing import Final, NamedTuple
@@ -9,6 +12,10 @@ from typing import Final, NamedTuple
 from raftq_cluster.core.outcomes import SettingsRow
 
 PATTERNS_MAX: Final = 1_000  # whoever lists the settings gets them all
+LEASE_MS_DEFAULT: Final = 60_000  # of protocols that name no lease: TaskQ's code gives 60 to 90 s
+LEASE_MS_MAX: Final = 7 * 86_400_000  # where no setting says otherwise; settings cannot exceed it
+LEASE_MS_MIN: Final = 1  # likewise
+POLITE_LEASE_MS_MIN: Final = 1_000  # likewise, of EntroQ's claims: renewals must have a chance
 
 
 class Effective(NamedTuple):
@@ -17,6 +24,30 @@ class Effective(NamedTuple):
     order: str | None = None
     paused: bool | None = None
     lease_ms: int | None = None
+    lease_ms_min: int | None = None
+    lease_ms_max: int | None = None
+
+    def or_of(self, row: SettingsRow) -> "Effective":
+        """Let a less specific pattern decide what is open."""
+        return Effective(
+            row.order if self.order is None else self.order,
+            row.paused if self.paused is None else self.paused,
+            row.lease_ms if self.lease_ms is None else self.lease_ms,
+            row.lease_ms_min if self.lease_ms_min is None else self.lease_ms_min,
+            row.lease_ms_max if self.lease_ms_max is None else self.lease_ms_max,
+        )
+
+    @property
+    def has_bounds(self) -> bool:
+        """Whether any setting bounds leases."""
+        return self.lease_ms_min is not None or self.lease_ms_max is not None
+
+    def granted_ms(self, lease_ms: int) -> int:
+        """Tell which lease is given to whom asks for ``lease_ms``: 0 for the queue's own, below 0 as EntroQ does."""
+        low = LEASE_MS_MIN if lease_ms >= 0 else POLITE_LEASE_MS_MIN
+        low = low if self.lease_ms_min is None else self.lease_ms_min
+        high = LEASE_MS_MAX if self.lease_ms_max is None else self.lease_ms_max
+        return min(max(abs(lease_ms) or self.lease_ms or LEASE_MS_DEFAULT, low), high)
 
 
 _NONE: Final = Effective()
@@ -39,7 +70,7 @@ class SettingsTable:
 
         Returns False, and changes nothing, when there are ``PATTERNS_MAX`` others.
         """
-        if row.order is None and row.paused is None and row.lease_ms is None:
+        if row[1:] == _NONE:
             self._rows.pop(row.pattern, None)
         elif row.pattern not in self._rows and len(self._rows) >= PATTERNS_MAX:
             return False
@@ -62,11 +93,7 @@ class SettingsTable:
         for length in self._lengths:
             row = self._prefixes.get(name[:length])
             if row is not None:
-                found = Effective(
-                    row.order if found.order is None else found.order,
-                    row.paused if found.paused is None else found.paused,
-                    row.lease_ms if found.lease_ms is None else found.lease_ms,
-                )
+                found = found.or_of(row)
         return found
 
     def _index_prefixes(self) -> None:

@@ -25,7 +25,7 @@ VERSIONS_READ: Final = (2, 3)  # 1 had no chain, 2 no docs
 
 # The first item of each record.
 HEAD: Final = 0  # version, index, now_ms, seq, chain
-SETTING: Final = 1  # a SettingsRow
+SETTING: Final = 1  # a SettingsRow, without its bounds where it has none
 QUEUE: Final = 2  # name, next_serial, serial_born; the tasks that follow are in it
 READY: Final = 3  # seq, TaskRow
 WAITING: Final = 4  # seq, TaskRow
@@ -89,7 +89,7 @@ class Snapshot:
                 (HEAD, VERSION, state.index, state.now_ms, state.seq, state.chain),
                 *import_records(state),
             ],
-            [(SETTING, *row) for row in state.settings.rows()],
+            [setting_record(row) for row in state.settings.rows()],
             [
                 (
                     (QUEUE, queue.name, queue.next_serial, queue.serial_born),
@@ -170,6 +170,11 @@ def import_records(state: "State") -> list[Record]:
     if unfinished is not None:
         return [(IMPORT, unfinished.id, unfinished.parts, unfinished.failure, False)]
     return [(IMPORT, state.imported, 0, "", True)] if state.imported else []
+
+
+def setting_record(row: outcomes.SettingsRow) -> Record:
+    """Write the settings of a pattern; without bounds of leases as versions that knew none wrote them."""
+    return (SETTING, *(row if row.lease_ms_min or row.lease_ms_max else row[:4]))
 
 
 def set_record(docs: "DocSet") -> Record:

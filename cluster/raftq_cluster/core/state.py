@@ -4,13 +4,14 @@ Every task is in exactly one place: its queue's ready collection, or the calenda
 the only ones that change that, and each says first to a running snapshot what it is about to change.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from typing import Any, Final
 
 from raftq_cluster.core.calendar import Calendar
-from raftq_cluster.core.doc_store import DocStore
+from raftq_cluster.core.doc_store import DocStore, Marked
 from raftq_cluster.core.keys import KeyTable
-from raftq_cluster.core.operations import AT, DELAY, KEEP, Insert
+from raftq_cluster.core.operations import AT, DELAY, HOLD_UNTIL, KEEP, LEASE, Insert
 from raftq_cluster.core.outcomes import TaskRow
 from raftq_cluster.core.queue_state import QueueState
 from raftq_cluster.core.seeds import Seeds
@@ -53,6 +54,7 @@ class State:
         ] = []  # tasks (``seq``) and docs that this entry has claimed and changed so far
         self.tasks: dict[str, Task] = {}
         self.queues: dict[str, QueueState] = {}
+        self.marked: Marked = []  # queues
         self.settings = SettingsTable()
         self.keys = KeyTable()
         self.docs = DocStore()
@@ -74,7 +76,7 @@ class State:
         self.seeds.state = seed
         self.now_ms = max(self.now_ms, now_ms)
         for task in self.calendar.arrivals(self.now_ms):
-            if task.claimant:
+            if task.claimant and task.version:
                 task.queue.held -= 1
             self._arrive(task)
         if self.importing is None:
@@ -156,6 +158,8 @@ class State:
         task.version = version = task.version + 1
         task.claimant = claimant
         task.modified = now_ms = self.now_ms
+        if lease_ms < 0 or queue.has_lease_bounds:
+            lease_ms = queue.effective.granted_ms(lease_ms)
         task.at = at = now_ms + (lease_ms or queue.lease_ms)
         if serial and not task.serial:
             queue.number(task)
@@ -174,7 +178,7 @@ class State:
             self.save(task)
         if task.pos == WAITING:
             self.calendar.remove(task)
-            if task.claimant:
+            if task.claimant and task.version:
                 task.queue.held -= 1
         else:
             task.queue.drop_ready(task)
@@ -186,10 +190,21 @@ class State:
         queue = task.queue
         if task.pos == WAITING:
             self.calendar.remove(task)
-            if task.claimant:
+            if task.claimant and task.version:
                 queue.held -= 1
         else:
             queue.drop_ready(task)
+        task.pos = GONE
+        del self.tasks[task.id]
+        self.value_bytes -= len(task.value) + len(task.err)
+        self.leave_queue(task)
+
+    def discard(self, queue: QueueState) -> None:
+        """End one of the ready tasks of a queue that has one."""
+        task = queue.discard_ready(self.seeds)
+        self.trail.append(task.seq)
+        if self.keeper is not None:
+            self.save(task)
         task.pos = GONE
         del self.tasks[task.id]
         self.value_bytes -= len(task.value) + len(task.err)
@@ -205,6 +220,8 @@ class State:
         queue.size -= 1
         if not queue.size and queue.next_serial == 1:
             del self.queues[queue.name]
+            if queue.collected_from is not None:
+                del self.marked[bisect_left(self.marked, (queue.collected_from, queue.name))]
 
     def enter_queue(self, task: Task, name: str) -> None:
         """Let a task that left its queue join another."""
@@ -235,6 +252,8 @@ class State:
         if queue is None:
             queue = QueueState(name, serial_born, self.settings.resolve(name))
             self.queues[name] = queue
+            if queue.collected_from is not None:
+                insort(self.marked, (queue.collected_from, name))
         return queue
 
     def follow_settings(self, pattern: str) -> None:
@@ -329,6 +348,6 @@ def _freed(tables: Sequence[MutableMapping[Any, Any]]) -> Iterator[None]:
 
 def arrival_ms(arrival: int, ms: int, now_ms: int) -> int:
     """Tell when a task arrives that is inserted at ``now_ms``."""
-    if arrival == AT:
+    if arrival in (AT, HOLD_UNTIL):
         return max(ms, now_ms)
-    return now_ms + ms if arrival == DELAY else now_ms
+    return now_ms + ms if arrival in (DELAY, LEASE) else now_ms

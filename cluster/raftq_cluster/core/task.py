@@ -21,6 +21,7 @@ _row = tuple.__new__
 class Task:
     """The fields of :class:`TaskRow`, plus where the task stands.
 
+    ``claimant`` holds the task while it waits, unless its version is 0: then it names who inserted it.
     ``pos`` is the index in its queue's list of ready tasks (any number >= 0 in an ordered queue),
     or ``WAITING`` or ``GONE``. ``seq`` numbers insertions from 1 and never repeats. ``epoch`` tells
     which snapshots have already taken it.
@@ -88,7 +89,7 @@ class Task:
 
     def is_held(self) -> bool:
         """Tell whether a claimant holds it under a live lease."""
-        return self.pos == WAITING and self.claimant != ""
+        return self.pos == WAITING and self.claimant != "" and self.version > 0
 
 
 def task_of(row: TaskRow, queue: "QueueState", seq: int, epoch: int) -> Task:

@@ -24,8 +24,10 @@ from raftq_cluster.core.outcomes import (
     FailedPart,
     Outcome,
     Refused,
+    TaskRow,
     Transacted,
 )
+from raftq_cluster.core.settings import Effective
 from raftq_cluster.core.state import State
 
 CLAIM_BYTES_MAX: Final = 8 * 2**20  # of the docs in an answer: it must fit into a frame
@@ -60,6 +62,10 @@ def transact(
     for id_ in resets:
         state.reset_claims(state.tasks[id_])
     inserted, changed = modification.commit(state, _modify(operation))
+    inserted = _signed(inserted, operation)
+    for row in inserted:
+        if row.claimant:
+            state.tasks[row.id].claimant = row.claimant
     doc_modification.carry_out(state.docs, planned)
     state.trail += doc_modification.trail_of(planned)
     return Transacted(inserted, changed, *planned.rows())
@@ -73,6 +79,7 @@ def preview(state: State, operation: op.Transact, hidden: AbstractSet[str]) -> O
     claimant, resets, docs = operation[3], operation[9], operation[10]
     planned = doc_modification.plan(state.docs, docs, claimant or ANONYMOUS, state.now_ms)
     inserted, changed = modification.preview(state, _modify(operation))
+    inserted = _signed(inserted, operation)
     changed = tuple([row._replace(claims=0) if row.id in resets else row for row in changed])
     return Transacted(inserted, changed, *planned.rows())
 
@@ -83,10 +90,10 @@ def claim_docs(state: State, operation: op.ClaimDocs, *, is_hidden: bool = False
     claimant, now_ms, store = claimant or ANONYMOUS, state.now_ms, state.docs
     if len({(item[0], item[1]) for item in sets}) != len(sets):
         return _SAME_SET_TWICE
-    if not task_id and lease_ms < 1:
+    if not task_id and not lease_ms:
         return _NO_LEASE
     failed: list[Failed] = []
-    until = now_ms + lease_ms
+    until = now_ms + _granted_ms(state, sets, lease_ms)
     if task_id:
         part = _task_failure(state, task_id, task_version, "" if is_hidden else queue, is_hidden)
         failed += [part] if part else []
@@ -108,6 +115,17 @@ def claim_docs(state: State, operation: op.ClaimDocs, *, is_hidden: bool = False
         claimed.append(store.put_lock(namespace, key, lock))
         state.trail.append(doc_modification.set_trail(namespace, key, version))
     return _claimed(claimed, [item[2] for item in sets])
+
+
+def _granted_ms(state: State, sets: Sequence[op.SetClaim], lease_ms: int) -> int:
+    """Tell which lease is given for sets: the settings of all their namespaces bound it."""
+    of_each = [state.settings.resolve(name) for name in dict.fromkeys(item[0] for item in sets)]
+    floors = [one.lease_ms_min for one in of_each if one.lease_ms_min is not None]
+    ceilings = [one.lease_ms_max for one in of_each if one.lease_ms_max is not None]
+    bounds = Effective(
+        lease_ms_min=max(floors, default=None), lease_ms_max=min(ceilings, default=None)
+    )
+    return bounds.granted_ms(lease_ms)
 
 
 def docs_told_again(store: DocStore, outcome: DocsClaimed) -> DocsClaimed:
@@ -146,6 +164,17 @@ def _task_failure(
     if task.version != version or not task.is_held():
         return FailedPart(TASK, 0, id_, VERSION, task.version)
     return None
+
+
+def _signed(rows: tuple[TaskRow, ...], operation: op.Transact) -> tuple[TaskRow, ...]:
+    """Write who inserted tasks into those that are inserted under its name."""
+    claimant, inserts = operation[3] or ANONYMOUS, operation[4]
+    if all(insert[2] not in op.SIGNED for insert in inserts):
+        return rows
+    return tuple([
+        row._replace(claimant=claimant) if insert[2] in op.SIGNED else row
+        for row, insert in zip(rows, inserts, strict=True)
+    ])  # fmt: skip
 
 
 def _modify(operation: op.Transact) -> op.Modify:

@@ -30,6 +30,16 @@ _DELAYS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
 _Family: TypeAlias = CounterMetricFamily | GaugeMetricFamily | InfoMetricFamily
 
 
+class Sweeps(NamedTuple):
+    """What a node's collector has done since it started; ``malformed`` as of its last sweep."""
+
+    tasks: int = 0
+    docs: int = 0
+    malformed: int = 0  # names
+    sweeps: int = 0
+    seconds: float = 0.0
+
+
 class Reading(NamedTuple):
     """The state as of a scrape. ``now_ms`` is the log's time."""
 
@@ -40,6 +50,7 @@ class Reading(NamedTuple):
     connections: int
     now_ms: int
     refused: int = 0  # secrets that nobody has, and requests without one
+    sweeps: Sweeps = Sweeps()
 
 
 class Metrics:
@@ -107,6 +118,7 @@ class _State(Collector):
             return
         yield from _node(self.reading, self._version)
         yield _refused(self.reading)
+        yield from _sweeps(self.reading.sweeps)
         yield from _queues(self.reading)
 
 
@@ -165,6 +177,20 @@ def _refused(reading: Reading) -> CounterMetricFamily:
     """Tell how often somebody could not say who it is."""
     about = "Requests without a token, and with one that is not known."
     return CounterMetricFamily("raftq_unauthenticated", about, reading.refused)
+
+
+def _sweeps(sweeps: Sweeps) -> Iterator[_Family]:
+    deleted = CounterMetricFamily(
+        "raftq_gc_deleted", "Tasks and docs that this node has had collected.", labels=("kind",)
+    )
+    deleted.add_metric(["task"], sweeps.tasks)
+    deleted.add_metric(["doc"], sweeps.docs)
+    yield deleted
+    about = "Names with a gc= that says no time, at the last sweep of this node."
+    yield GaugeMetricFamily("raftq_gc_malformed", about, sweeps.malformed)
+    yield CounterMetricFamily("raftq_gc_sweeps", "Sweeps of this node's collector.", sweeps.sweeps)
+    about = "Time that these sweeps took."
+    yield CounterMetricFamily("raftq_gc_sweep_seconds", about, sweeps.seconds)
 
 
 def _queues(reading: Reading) -> Iterator[GaugeMetricFamily]:

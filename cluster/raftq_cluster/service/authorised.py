@@ -329,6 +329,7 @@ _CHECKS: Final[dict[int, Callable[[Principal, Any], Operation | Refused]]] = {
     op.RENEW: _check_renew,
     op.SETTLE: _check_settle,
     op.CONFIGURE: _check_configure,
+    op.CONFIGURE_BOUNDED: _check_configure,
     op.FORGET: _check_forget,
     op.TRANSACT: _check_transact,
     op.CLAIM_DOCS: _check_claim_docs,

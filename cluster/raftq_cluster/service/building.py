@@ -131,22 +131,35 @@ def renew_of(service: Builder, document: wire.RenewRequest, fmt: Format) -> op.R
     return renew._replace(mark=mark_of(key, renew))
 
 
-def configure_of(service: Builder, document: wire.ConfigureRequest, fmt: Format) -> op.Configure:
+def configure_of(
+    service: Builder, document: wire.ConfigureRequest, fmt: Format
+) -> op.Configure | op.ConfigureBounded:
     """Build a change of settings. Raises as :func:`claim_of`."""
     del service, fmt
-    pattern = document.pattern
-    check_queue(pattern, "pattern")
+    check_queue(document.pattern, "pattern")
     key = document.idempotency_key
-    configure = op.Configure(
-        op.CONFIGURE,
-        key,
-        b"",
-        pattern,
-        given(document.order),
-        given(document.paused),
-        given(document.lease_ms),
-    )
+    order, paused = given(document.order), given(document.paused)
+    lease_ms = given(document.lease_ms)
+    low, high = given(document.lease_ms_min), given(document.lease_ms_max)
+    configure: op.Configure | op.ConfigureBounded
+    if low is None and high is None:
+        configure = op.Configure(op.CONFIGURE, key, b"", document.pattern, order, paused, lease_ms)
+    else:
+        _check_bounds(low, lease_ms, high)
+        configure = op.ConfigureBounded(
+            op.CONFIGURE_BOUNDED, key, b"", document.pattern, order, paused, lease_ms, low, high
+        )
     return configure._replace(mark=mark_of(key, configure))
+
+
+def _check_bounds(low: int | None, lease_ms: int | None, high: int | None) -> None:
+    """Refuse bounds that leave nothing between them, or not the lease that is set with them."""
+    if low is not None and high is not None and low > high:
+        raise Refusal(
+            "invalid", f"lease_ms_min {low} is above lease_ms_max {high}", field="lease_ms_min"
+        )
+    if lease_ms is not None and not (low or 0) <= lease_ms <= (high or lease_ms):
+        raise Refusal("invalid", f"lease_ms {lease_ms} is not within its bounds", field="lease_ms")
 
 
 def forget_of(service: Builder, document: wire.ForgetRequest, fmt: Format) -> op.Forget:

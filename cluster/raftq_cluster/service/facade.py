@@ -24,6 +24,7 @@ from raftq_cluster.backends.api import (
 from raftq_cluster.core.operations import GUARD, MODIFY, TRANSACT, Claim, Operation
 from raftq_cluster.core.outcomes import Outcome, Refused, Unfinished
 from raftq_cluster.core.queries import Query
+from raftq_cluster.service.collecting import Collecting
 from raftq_cluster.service.ids import id_source
 from raftq_cluster.service.limits import Limits
 from raftq_cluster.service.moving import IncomingFile, export_file
@@ -53,6 +54,7 @@ class Service:
         self.new_id: Callable[[], str] = ids or id_source()
         self._backend = backend
         self._waiters = Waiters(backend, self._submit_claims)
+        self.collecting: Final = Collecting(backend)
         self._stopping = False
         self._exports = 0  # under way
         self._http = ""
@@ -68,6 +70,7 @@ class Service:
         """Start the backend. Raises what it raises."""
         self._backend.on_ready(self._waiters.on_ready)
         await self._backend.start()
+        self.collecting.start()
 
     def drain(self) -> None:
         """Take no more operations and answer those that wait. Idempotent."""
@@ -77,6 +80,7 @@ class Service:
     async def stop(self) -> None:
         """Drain, then stop the backend. Idempotent."""
         self.drain()
+        await self.collecting.stop()
         await self._backend.stop()
 
     def submit(self, operations: Sequence[Operation], sink: Sink) -> None:

@@ -171,6 +171,8 @@ def settings_document(row: SettingsRow) -> wire.Settings:
         order=UNSET if order is None else order,
         paused=UNSET if row.paused is None else row.paused,
         lease_ms=UNSET if row.lease_ms is None else row.lease_ms,
+        lease_ms_min=UNSET if row.lease_ms_min is None else row.lease_ms_min,
+        lease_ms_max=UNSET if row.lease_ms_max is None else row.lease_ms_max,
     )
 
 

@@ -47,6 +47,22 @@ async def test_02_to_06_two_tasks_now_and_later(protocol: int) -> None:
         assert int(late["atMs"]) >= int(later["atMs"])
 
 
+async def test_an_inserted_task_shows_its_inserter_until_it_is_claimed_or_changed(
+    protocol: int,
+) -> None:
+    async with serving() as node, entroq(node, protocol) as eq, entroq(node, 2, "you") as you:
+        now, later = await put(eq), await put(eq, in_ms=5_000)
+        assert await eq.tasks(taskId=[now["id"], later["id"]]) == [now, later]
+        assert [task["claimantId"] for task in (now, later)] == ["me", "me"]
+        (stats,) = (await eq.get("/queues/stats", matchExact="/q"))["queues"]
+        assert (stats["numClaimed"], stats["numFuture"], stats["numAvailable"]) == (0, 1, 1)
+        assert {task["id"] for task in await you.tasks(queue="/q", claimantId="you")} == {now["id"]}
+        (changed,) = (await eq.modify(changes=[eq.change(now)]))["changed"]
+        assert changed["claimantId"] == ""
+        assert (await you.try_claim("/q"))["claimantId"] == "you"
+        await you.modify(deletes=[task_id(later)])  # nobody holds what has not arrived
+
+
 async def test_07_a_change_of_queue_moves_and_releases(protocol: int) -> None:
     async with serving() as node, entroq(node, protocol) as eq:
         await put(eq, value=1)
@@ -83,8 +99,6 @@ async def test_a_blocked_claim_ends_with_its_caller_and_takes_nothing(protocol: 
 async def test_10_to_12_listings_by_queue_and_id_with_and_without_values(protocol: int) -> None:
     async with serving() as node, entroq(node, protocol) as eq:
         tasks = [await put(eq, queue, value=n) for n, queue in enumerate(("/a", "/b", "/a"))]
-        for task in tasks:
-            task["claimantId"] = ""
         assert await eq.tasks(queue="/b", omitValues="true") == [tasks[1] | {"value": None}]
         backwards = [str(task["id"]) for task in reversed(tasks)]
         assert await eq.tasks(taskId=backwards) == tasks[::-1]
@@ -272,6 +286,16 @@ async def test_a_claimant_lists_what_it_holds_and_what_nobody_does(protocol: int
 async def test_a_lease_has_a_floor_a_ceiling_and_a_default(protocol: int) -> None:
     async with serving() as node, entroq(node, protocol) as eq:
         for asked, granted in ((0, 30_000), (5, 1_000), (10**12, 7 * 86_400_000), (45_000, 45_000)):
+            await put(eq)
+            task = await eq.try_claim("/q", lease_ms=asked)
+            assert int(task["atMs"]) - int(task["modifiedMs"]) == granted
+
+
+async def test_settings_bound_leases(protocol: int) -> None:
+    async with serving() as node, entroq(node, protocol) as eq:
+        bounds = {"pattern": "/q", "lease_ms_min": 200, "lease_ms_max": 60_000}
+        assert (await eq.peer.ask("PUT", "/v1/settings", document=bounds)).status == 200
+        for asked, granted in ((0, 30_000), (5, 200), (10**12, 60_000)):
             await put(eq)
             task = await eq.try_claim("/q", lease_ms=asked)
             assert int(task["atMs"]) - int(task["modifiedMs"]) == granted

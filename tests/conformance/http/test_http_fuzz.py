@@ -94,6 +94,14 @@ def test_the_node_does_what_its_document_says(case: schemathesis.Case, base_url:
     case.call_and_validate(base_url=base_url, timeout=ANSWER_S, excluded_checks=excluded)
 
 
+def heed_bounds(body: dict[str, Any]) -> None:
+    """Put numbers that bound each other into their order."""
+    names = [name for name in ("lease_ms_min", "lease_ms", "lease_ms_max") if name in body]
+    numbers = [body[name] for name in names]
+    if all(type(number) is int for number in numbers):
+        body.update(zip(names, sorted(numbers), strict=True))
+
+
 def heed_what_no_schema_says(case: schemathesis.Case) -> None:
     """Mend valid requests that break a rule between two fields, and shorten waits."""
     if case.path == "/v1/tasks" and not (case.query.get("queue") or case.query.get("id")):
@@ -101,6 +109,8 @@ def heed_what_no_schema_says(case: schemathesis.Case) -> None:
     if not isinstance(case.body, dict):
         return
     case.body = with_integers(case.body)
+    if case.path == "/v1/settings":
+        heed_bounds(case.body)
     if case.path == "/v1/modify":
         drop_repeated_ids(case.body, TASK_PARTS, ("id",))
         drop_repeated_ids(case.body, DOC_PARTS, ("namespace", "id"))

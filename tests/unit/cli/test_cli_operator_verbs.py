@@ -29,12 +29,21 @@ def test_settings_are_listed_without_what_they_leave_open():
 
 @pytest.mark.parametrize(("verb", "paused"), [("pause", True), ("resume", False)])
 def test_pausing_keeps_the_other_settings_of_the_pattern(verb, paused):
-    client = RecordingClient(settings=[Settings(pattern="a", order="fifo", lease_ms=5)])
+    client = RecordingClient(
+        settings=[Settings(pattern="a", order="fifo", lease_ms=5, lease_ms_min=7)]
+    )
     ran = invoke(client, "queues", verb, "a")
     assert client.calls[-1] == (
         "configure",
         ("a",),
-        {"order": "fifo", "paused": paused, "lease_ms": 5, "idempotency_key": ""},
+        {
+            "order": "fifo",
+            "paused": paused,
+            "lease_ms": 5,
+            "lease_ms_min": 7,
+            "lease_ms_max": None,
+            "idempotency_key": "",
+        },
     )
     assert ran.code == 0
     assert ran.err == "set for a\n"
@@ -48,12 +57,23 @@ def test_set_changes_what_it_names():
     assert (fields["lease_ms"], fields["order"], fields["paused"]) == (300_000, "priority", False)
 
 
+def test_leases_are_bounded_by_a_pattern():
+    client = RecordingClient()
+    ran = invoke(client, "queues", "set", "*", "--lease-min", "5s", "--lease-max", "1h")
+    fields = client.asked("configure")[0]
+    assert (fields["lease_ms_min"], fields["lease_ms_max"]) == (5_000, 3_600_000)
+    assert json.loads(ran.out) == {
+        "pattern": "*",
+        "lease_ms_min": 5_000,
+        "lease_ms_max": 3_600_000,
+    }
+
+
 def test_clear_removes_all_settings_of_the_pattern():
     client = RecordingClient(settings=[Settings(pattern="a", order="fifo")])
     invoke(client, "queues", "set", "a", "--clear")
-    assert client.asked("configure")[0] == dict.fromkeys(("order", "paused", "lease_ms")) | {
-        "idempotency_key": ""
-    }
+    fields = ("order", "paused", "lease_ms", "lease_ms_min", "lease_ms_max")
+    assert client.asked("configure")[0] == dict.fromkeys(fields) | {"idempotency_key": ""}
 
 
 @pytest.mark.parametrize("arguments", [(), ("--clear", "--order", "fifo")])

@@ -4,7 +4,13 @@ from dataclasses import replace
 
 from raftq_cluster.backends.api import Load, MemberStatus, Status
 from raftq_cluster.core.outcomes import QueueStats
-from raftq_cluster.observability.metrics import OTHER_QUEUES, QUEUES_SHOWN_MAX, Metrics, Reading
+from raftq_cluster.observability.metrics import (
+    OTHER_QUEUES,
+    QUEUES_SHOWN_MAX,
+    Metrics,
+    Reading,
+    Sweeps,
+)
 
 STATUS = Status("c", "n1", "memory", "memory", 1, "n1", 7, ready=True, members=())
 
@@ -44,6 +50,19 @@ def test_comparisons_with_other_nodes_are_counted() -> None:
     lines = Metrics("1").render(reading, "")[0].decode().splitlines()
     assert "raftq_verified_index 5.0" in lines
     assert "raftq_state_comparisons_total 3.0" in lines
+
+
+def test_what_was_collected_is_counted() -> None:
+    sweeps = Sweeps(tasks=5, docs=2, malformed=1, sweeps=3, seconds=0.5)
+    reading = Reading(
+        Load(0, 0, 0, 0), STATUS, [], waiting=0, connections=0, now_ms=0, sweeps=sweeps
+    )
+    lines = Metrics("1").render(reading, "")[0].decode().splitlines()
+    assert 'raftq_gc_deleted_total{kind="task"} 5.0' in lines
+    assert 'raftq_gc_deleted_total{kind="doc"} 2.0' in lines
+    assert "raftq_gc_malformed 1.0" in lines
+    assert "raftq_gc_sweeps_total 3.0" in lines
+    assert "raftq_gc_sweep_seconds_total 0.5" in lines
 
 
 def test_the_age_of_a_task_that_has_just_arrived_is_not_negative() -> None:

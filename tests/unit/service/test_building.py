@@ -139,6 +139,26 @@ def test_settings_are_built_with_what_is_given() -> None:
     assert built == op.Configure(op.CONFIGURE, "", b"", "/a*", None, False, None)
 
 
+def test_settings_that_bound_leases_are_built() -> None:
+    document = wire.ConfigureRequest(pattern="*", lease_ms=7, lease_ms_min=5, lease_ms_max=9)
+    built = building.configure_of(Builder(), document, "json")
+    assert built == op.ConfigureBounded(op.CONFIGURE_BOUNDED, "", b"", "*", None, None, 7, 5, 9)
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"lease_ms_min": 6, "lease_ms_max": 5}, "lease_ms_min"),
+        ({"lease_ms": 4, "lease_ms_min": 5}, "lease_ms"),
+        ({"lease_ms": 6, "lease_ms_max": 5}, "lease_ms"),
+    ],
+)
+def test_bounds_that_contradict_each_other_are_refused(fields: dict[str, int], field: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        building.configure_of(Builder(), wire.ConfigureRequest(pattern="*", **fields), "json")
+    assert (caught.value.code, caught.value.field) == ("invalid", field)
+
+
 def test_forgetting_is_built() -> None:
     built = building.forget_of(Builder(), wire.ForgetRequest(keys=["k1", "k2"]), "json")
     assert built == op.Forget(op.FORGET, ("k1", "k2"))

@@ -184,6 +184,12 @@ async def test_settings_come_back_as_they_were_given(caller):
         {"pattern": "*", "order": "priority", "lease_ms": 5},
         {"pattern": "/a*", "paused": False},
     ]
+    await caller("configure", pattern="*", lease_ms_min=5, lease_ms_max=9)
+    assert (await caller("settings"))["settings"][0] == {
+        "pattern": "*",
+        "lease_ms_min": 5,
+        "lease_ms_max": 9,
+    }
     await caller("configure", pattern="*")
     assert len((await caller("settings"))["settings"]) == 1
 

@@ -25,6 +25,8 @@ class Fields(NamedTuple):
     order: "Order | None" = None
     paused: bool | None = None
     lease_ms: int | None = None
+    lease_ms_min: int | None = None
+    lease_ms_max: int | None = None
 
 
 @click.command("settings", cls=Verb, examples=("raftq queues settings",))
@@ -46,12 +48,15 @@ def show(invocation: Invocation) -> None:
     examples=(
         "raftq queues set jobs --order fifo",
         "raftq queues set 'mail/*' --lease 5m",
+        "raftq queues set '*' --lease-min 5s --lease-max 1h",
         "raftq queues set jobs --clear",
     ),
 )
 @click.argument("pattern")
 @click.option("--order", type=click.Choice(("random", "fifo", "priority")))
 @click.option("--lease", "lease_ms", type=DURATION, help="For protocols that name no lease.")
+@click.option("--lease-min", "lease_ms_min", type=DURATION, help="Shorter leases are raised to it.")
+@click.option("--lease-max", "lease_ms_max", type=DURATION, help="Longer leases are cut to it.")
 @click.option("--paused/--open", default=None, help="Whether tasks can be claimed.")
 @click.option("--clear", is_flag=True, help="Remove all settings of the pattern.")
 @mutating
@@ -59,7 +64,7 @@ def show(invocation: Invocation) -> None:
 @connected
 @click.pass_obj
 def change(invocation: Invocation, /, pattern: str, *, clear: bool, **given: Any) -> None:
-    """Set the order, the lease or the pause of the queues that PATTERN names."""
+    """Set the order, the leases or the pause of the queues that PATTERN names."""
     chosen = {name: value for name, value in given.items() if value is not None}
     if clear == bool(chosen):
         raise click.UsageError("Say what to set, or --clear.")
@@ -123,6 +128,8 @@ def _configure(invocation: Invocation, client: "Client", fields: Fields) -> None
             order=fields.order,
             paused=fields.paused,
             lease_ms=fields.lease_ms,
+            lease_ms_min=fields.lease_ms_min,
+            lease_ms_max=fields.lease_ms_max,
             idempotency_key=invocation.idempotency_key,
         )
     invocation.printer.rows(SETTINGS, [fields], footer=False)

@@ -30,8 +30,9 @@ UPDATE {schema}.task SET
 WHERE queue = ANY ($1) AND lane IS NOT NULL
 """
 _PUT: Final = """
-INSERT INTO {schema}.setting VALUES ($1, $2, $3, $4)
-ON CONFLICT (pattern) DO UPDATE SET ordering = $2, paused = $3, lease_ms = $4
+INSERT INTO {schema}.setting (pattern, ordering, paused, lease_ms, lease_ms_min, lease_ms_max)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (pattern) DO UPDATE SET ordering = $2, paused = $3, lease_ms = $4, lease_ms_min = $5, lease_ms_max = $6
 """
 
 
@@ -59,7 +60,8 @@ async def learn(connection: asyncpg.Connection, schema: str, known: Known, versi
 async def read_settings(connection: asyncpg.Connection, schema: str) -> SettingsTable:
     """Read all settings."""
     table = SettingsTable()
-    sql = f"SELECT pattern, ordering, paused, lease_ms FROM {schema}.setting"  # noqa: S608 - a checked name
+    columns = "pattern, ordering, paused, lease_ms, lease_ms_min, lease_ms_max"
+    sql = f"SELECT {columns} FROM {schema}.setting"  # noqa: S608 - a checked name
     for row in await connection.fetch(sql):
         table.put(SettingsRow(*row))
     return table

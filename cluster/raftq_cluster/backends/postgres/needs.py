@@ -11,7 +11,7 @@ from raftq_cluster.core import operations as op
 from raftq_cluster.core.operations import Operation
 
 INSERTS_MAX: Final = 65_536  # of one batch: the block of insertion numbers that it gets
-_KEYLESS: Final = frozenset({op.TICK, op.FORGET, op.VERIFY})
+_KEYLESS: Final = frozenset({op.TICK, op.FORGET, op.VERIFY, op.COLLECT, op.COLLECT_DOCS})
 
 
 class Needs:
@@ -122,6 +122,18 @@ def _configure(needs: Needs, operation: Any) -> None:
     needs.is_alone = True
 
 
+def _collect(needs: Needs, operation: Any) -> None:
+    _, name, limit = operation
+    needs.claims[name] = needs.claims.get(name, 0) + limit
+
+
+def _collect_docs(needs: Needs, operation: Any) -> None:
+    _, namespace, key, ids = operation
+    needs.sets.setdefault((namespace, key), False)
+    for id_ in ids:
+        needs.docs[namespace, id_] = None
+
+
 def _forget(needs: Needs, operation: Any) -> None:
     needs.forgets += operation[1]
 
@@ -140,5 +152,8 @@ _TAKERS: Final[dict[int, Callable[[Needs, Any], None]]] = {
     op.RENEW: _renew,
     op.SETTLE: _settle,
     op.CONFIGURE: _configure,
+    op.CONFIGURE_BOUNDED: _configure,
+    op.COLLECT: _collect,
+    op.COLLECT_DOCS: _collect_docs,
     op.FORGET: _forget,
 }

@@ -4,7 +4,7 @@ What the core computes from its state is asked here in SQL; where the core's own
 the rows (a preview, the digest), it does.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final
 
 import asyncpg
@@ -13,6 +13,7 @@ from raftq_cluster.backends.postgres.configuring import read_settings
 from raftq_cluster.core import queries
 from raftq_cluster.core.calendar import BUCKET_SHIFT
 from raftq_cluster.core.doc_store import Doc, DocStore, Lock
+from raftq_cluster.core.gc_names import MALFORMED, collected_from
 from raftq_cluster.core.machine import Machine
 from raftq_cluster.core.outcomes import DocRow, NamespaceStats, QueueStats, SettingsRow, TaskRow
 from raftq_cluster.core.queries import Query
@@ -25,7 +26,7 @@ _COLUMNS: Final = (
     " t.created, t.modified, t.serial"
 )
 _STATS: Final = """
-SELECT t.queue, count(*), count(t.lane), count(*) FILTER (WHERE t.lane IS NULL AND t.claimant <> ''),
+SELECT t.queue, count(*), count(t.lane), count(*) FILTER (WHERE t.lane IS NULL AND t.claimant <> '' AND t.version > 0),
     max(t.claims), min(t.at) FILTER (WHERE t.lane IS NOT NULL),
     (SELECT q.serial_born FROM {schema}.queue q WHERE q.name = t.queue)
 FROM {schema}.task t
@@ -35,7 +36,7 @@ GROUP BY t.queue ORDER BY t.queue LIMIT $3
 """
 _BY_ID: Final = """
 SELECT {columns} FROM unnest($1::text[]) WITH ORDINALITY AS n (id, place) JOIN {schema}.task t ON t.id = n.id
-WHERE ($2 = '' OR t.queue = $2) AND ($3 = '' OR (t.claimant = $3 AND t.lane IS NULL))
+WHERE ($2 = '' OR t.queue = $2) AND ($3 = '' OR (t.claimant = $3 AND t.lane IS NULL AND t.version > 0))
 ORDER BY n.place LIMIT $4
 """
 _BY_QUEUE: Final = """
@@ -43,8 +44,37 @@ _BY_QUEUE: Final = """
     ORDER BY t.lane, t.pos LIMIT $3)
 UNION ALL
 (SELECT {columns} FROM {schema}.task t WHERE t.queue = $1 AND t.lane IS NULL
-    AND ($2 = '' OR t.claimant = $2) LIMIT $3)
+    AND ($2 = '' OR (t.claimant = $2 AND t.version > 0)) LIMIT $3)
 LIMIT $3
+"""
+# Names that say "gc=" and have ready tasks, without reading all of these.
+_MARKED: Final = """
+WITH RECURSIVE found AS (
+    (SELECT queue FROM {schema}.task WHERE lane IS NOT NULL AND queue LIKE '%gc=%' ORDER BY queue LIMIT 1)
+    UNION ALL
+    SELECT (SELECT t.queue FROM {schema}.task t
+            WHERE t.lane IS NOT NULL AND t.queue LIKE '%gc=%' AND t.queue > found.queue ORDER BY t.queue LIMIT 1)
+    FROM found WHERE found.queue IS NOT NULL)
+SELECT found.queue FROM found WHERE found.queue IS NOT NULL
+"""
+_MARKED_SPACES: Final = """
+WITH RECURSIVE found AS (
+    (SELECT namespace FROM {schema}.doc_set WHERE docs > 0 AND namespace LIKE '%gc=%' ORDER BY namespace LIMIT 1)
+    UNION ALL
+    SELECT (SELECT s.namespace FROM {schema}.doc_set s
+            WHERE s.docs > 0 AND s.namespace LIKE '%gc=%' AND s.namespace > found.namespace
+            ORDER BY s.namespace LIMIT 1)
+    FROM found WHERE found.namespace IS NOT NULL)
+SELECT found.namespace FROM found WHERE found.namespace IS NOT NULL
+"""
+_FREE_DOCS: Final = """
+SELECT s.namespace, s.key, array_agg(d.id) FROM (
+    SELECT * FROM {schema}.doc_set
+    WHERE docs > 0 AND namespace LIKE '%gc=%' AND namespace = ANY ($1) AND (claimant = '' OR at <= $2) LIMIT $3
+) AS s JOIN LATERAL (
+    SELECT d.id FROM {schema}.doc d WHERE d.namespace = s.namespace AND d.key = s.key ORDER BY d.id LIMIT $3
+) AS d ON true
+GROUP BY s.namespace, s.key
 """
 _ALL: Final = """
 SELECT t.seq, t.lane IS NOT NULL, {columns} FROM {schema}.task t
@@ -97,14 +127,20 @@ class Reader:
             queries.Docs: self._docs,
         }
 
+        self._timed: dict[type, Callable[..., Coroutine[Any, Any, Any]]] = {
+            queries.Namespaces: self._namespaces,
+            queries.Collectable: self._collectable,
+        }
+
     async def answer(
         self, connection: asyncpg.Connection, query: Query, now_ms: int
     ) -> tuple[int, Any]:
         """Give the log index and the answer, of one moment; ``now_ms`` tells which leases of docs live."""
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             index = await connection.fetchval(f"SELECT last_value FROM {self._schema}.log_index")  # noqa: S608 - a checked name
-            if isinstance(query, queries.Namespaces):
-                return index, await self._namespaces(connection, query, now_ms)
+            timed = self._timed.get(type(query))
+            if timed is not None:
+                return index, await timed(connection, query, now_ms)
             return index, await self._answers[type(query)](connection, query)
 
     async def time(self, connection: asyncpg.Connection) -> tuple[int, int, int | None]:
@@ -181,6 +217,25 @@ class Reader:
     ) -> list[SettingsRow]:
         return (await read_settings(connection, self._schema)).rows()
 
+    async def _collectable(
+        self, connection: asyncpg.Connection, query: queries.Collectable, now_ms: int
+    ) -> queries.Collectables:
+        """Give due queues as if each had ready tasks enough: what is done about them will tell."""
+        settings = await read_settings(connection, self._schema)
+        queues, malformed = _due(await self._names(connection, _MARKED), now_ms)
+        spaces, others = _due(await self._names(connection, _MARKED_SPACES), now_ms)
+        queues = [name for name in queues if not settings.resolve(name).paused]
+        sql = _FREE_DOCS.format(schema=self._schema)
+        sets = await connection.fetch(sql, spaces, now_ms, query.limit) if spaces else []
+        return queries.Collectables(
+            _shared_out(_turned(queues, query.turn), query.limit),
+            tuple(_within(sets, query.limit)),
+            malformed + others,
+        )
+
+    async def _names(self, connection: asyncpg.Connection, sql: str) -> list[str]:
+        return [name for (name,) in await connection.fetch(sql.format(schema=self._schema))]
+
     async def _digest(self, connection: asyncpg.Connection, _query: queries.Digest) -> str:
         return (await self._whole(connection)).digest()
 
@@ -214,6 +269,33 @@ class Reader:
             docs = store.set_of(namespace, doc.key)
             assert docs is not None
             store.put_doc(docs, doc)
+
+
+def _due(names: list[str], now_ms: int) -> tuple[list[str], int]:
+    """Give the names whose time to be collected has come, and count those that say no time."""
+    moments = [(name, collected_from(name)) for name in names]
+    due = [name for name, from_ms in moments if from_ms is not None and from_ms <= now_ms]
+    return due, sum(from_ms == MALFORMED for _, from_ms in moments)
+
+
+def _turned(names: list[str], turn: int) -> list[str]:
+    """Let every name be the first in its turn."""
+    first = turn % len(names) if names else 0
+    return names[first:] + names[:first]
+
+
+def _within(rows: list[Any], limit: int) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Give sets with their docs, so many docs of all together."""
+    for namespace, key, ids in rows:
+        if limit > 0:
+            yield namespace, key, tuple(ids[:limit])
+        limit -= len(ids)
+
+
+def _shared_out(names: list[str], limit: int) -> tuple[tuple[str, int], ...]:
+    """Let the first names have equal shares of ``limit``, 1 at least."""
+    names = names[:limit]
+    return tuple((name, limit // len(names)) for name in names)
 
 
 def _columns(*, with_values: bool) -> str:

@@ -19,6 +19,7 @@ BATCH_OPERATIONS_MAX: Final = 1_000  # some 20 ms of a transaction
 BATCH_PARTS_MAX: Final = 10_000
 BATCH_BYTES_MAX: Final = 8 * 2**20
 _MODIFICATIONS: Final = (op.MODIFY, op.TRANSACT)
+_CONFIGURES: Final = (op.CONFIGURE, op.CONFIGURE_BOUNDED)
 _TOO_MANY_INSERTS: Final = Refused(
     "too_large",
     f"the limit inserts_max is {INSERTS_MAX}",
@@ -138,7 +139,7 @@ class _Room:
         """Tell whether an operation fits in, and count it if so."""
         kind = operation[0]
         is_first = not self._operations
-        if kind == op.CONFIGURE:
+        if kind in _CONFIGURES:
             self._is_closed, may = True, is_first
         elif self._is_closed:
             return False
@@ -167,6 +168,8 @@ def _size_of(operation: Any) -> tuple[int, int]:
     kind = operation[0]
     if kind == op.CLAIM:
         return operation[6], 0
+    if kind == op.COLLECT:
+        return operation[2], 0
     inner = operation[4] if kind == op.GUARD else operation
     if inner[0] == op.CLAIM_DOCS:
         return len(inner[4]), 0

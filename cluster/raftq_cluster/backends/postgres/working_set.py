@@ -172,7 +172,7 @@ class WorkingSet:
         if is_ready:
             queue.add_ready(task)
             return
-        if task.claimant:
+        if task.claimant and task.version:
             queue.held += 1
         if task.at <= now_ms:
             self.arriving.append(task)

@@ -168,5 +168,7 @@ EXAMPLES: Final[dict[str, Example]] = {
     "settings": Example(
         {}, {"settings": [{"pattern": "/mail/*", "order": "fifo", "paused": False}]}
     ),
-    "configure": Example({"pattern": "/mail/*", "order": "fifo", "paused": False}, {}),
+    "configure": Example(
+        {"pattern": "/mail/*", "order": "fifo", "paused": False, "lease_ms_max": 600_000}, {}
+    ),
 }

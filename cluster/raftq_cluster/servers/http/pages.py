@@ -10,7 +10,7 @@ from aiohttp import web
 from msgspec import json
 
 from raftq_cluster.core.queries import Queues, Time
-from raftq_cluster.observability.metrics import Reading
+from raftq_cluster.observability.metrics import Reading, Sweeps
 from raftq_cluster.servers.http.admission import entrance_of
 from raftq_cluster.servers.http.context import Context
 from raftq_cluster.servers.http.moving import Page, abandon_import, backup, take_in
@@ -55,6 +55,7 @@ async def metrics(context: Context, request: web.Request, given: frozenset[str])
         connections=context.guard.served,
         now_ms=now_ms.value,
         refused=context.doors.refused,
+        sweeps=Sweeps(*service.collecting.counts()),
     )
     body, content_type = context.metrics.render(reading, request.headers.get("Accept", ""))
     return context.answers.raw(body, content_type, index=queues.index)

@@ -7,6 +7,7 @@ What is a malformed request there is one here: ``invalid`` and ``not_here`` (501
 from typing import Final
 
 from raftq_cluster.core import operations as op
+from raftq_cluster.core.settings import LEASE_MS_MAX
 from raftq_cluster.servers.http.entroq.messages import Message
 from raftq_cluster.service.building import Builder, with_ids
 from raftq_cluster.service.doc_building import check_set
@@ -15,8 +16,6 @@ from raftq_cluster.service.refusals import Refusal, over_limit
 from raftq_cluster.service.values import check_err, check_value
 
 LEASE_MS_DEFAULT: Final = 30_000
-LEASE_MS_MIN: Final = 1_000  # shorter ones are raised to it: renewals must have a chance
-LEASE_MS_MAX: Final = 7 * 86_400_000  # longer ones are cut; clients see what was granted
 DURATION_MS_MAX: Final = 10 * 365 * 86_400_000
 INSTANT_MS_MAX: Final = 2**53 - 1
 SETS_MAX: Final = 64
@@ -53,10 +52,8 @@ def claimant_of(claimant: str) -> str:
 
 
 def lease_ms_of(duration_ms: int) -> int:
-    """Bring a lease within its bounds."""
-    if duration_ms <= 0:
-        return LEASE_MS_DEFAULT
-    return min(max(duration_ms, LEASE_MS_MIN), LEASE_MS_MAX)
+    """Give a lease as claims of EntroQ ask for it: settings bound it, see :class:`op.Claim`."""
+    return -min(duration_ms, LEASE_MS_MAX) if duration_ms > 0 else -LEASE_MS_DEFAULT
 
 
 class Building:
@@ -102,9 +99,7 @@ class Building:
         if data["id"]:
             check_id(data["id"])
         ms = self._until(data)
-        arrival = op.KEEP
-        if ms > 0:
-            arrival = op.DELAY if self._protocol > 1 else op.AT
+        arrival = op.LEASE if self._protocol > 1 else op.HOLD_UNTIL  # as DELAY and AT, and signed
         return op.Insert(
             data["queue"], data["id"], arrival, max(0, ms), self._value(data["value"]),
             op.JSON, self._attempt(data), 0, self._err(data), False,
@@ -278,5 +273,5 @@ def claim_docs_of(query: Message, protocol: int, key: str) -> op.ClaimDocs:
     if task is not None:
         check_id(task["id"], "taskToMatch.id")
     claimant = claimant_of(query["claimant"])
-    lease_ms = min(max(lease_ms, LEASE_MS_MIN), LEASE_MS_MAX)
+    lease_ms = lease_ms_of(lease_ms)
     return op.ClaimDocs(op.CLAIM_DOCS, key, b"", claimant, sets, lease_ms, matched)

@@ -29,7 +29,6 @@ from raftq_cluster.servers.http.entroq.building import (
     Building,
     claim_docs_of,
     claim_of,
-    claimant_of,
 )
 from raftq_cluster.servers.http.entroq.errors import details_of
 from raftq_cluster.servers.http.entroq.messages import Message, Table
@@ -154,12 +153,11 @@ async def modify(call: Call, message: Message) -> Json:
     operation = Building(entrance, call.protocol).modify(message, call.caller.key())
     index, outcome = await call.caller.run(entrance, operation)
     done = _done(outcome, index, Transacted, operation, call.protocol)
-    claimant = claimant_of(message["claimant_id"])
     parts = operation.docs
     changed = zip(done.docs_changed, parts.changes, strict=True)
     return {
         "inserted": [
-            task_json(row._replace(value=part.value), claimant=claimant)
+            task_json(row._replace(value=part.value))
             for row, part in zip(done.inserted, operation.inserts, strict=True)
         ],
         "changed": tasks_json(await _with_values(call, done.changed, operation.changes)),

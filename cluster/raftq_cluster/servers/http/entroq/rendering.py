@@ -12,14 +12,14 @@ from raftq_cluster.core.outcomes import DocRow, NamespaceStats, QueueStats, SetR
 Json: TypeAlias = dict[str, Any]
 
 
-def task_json(row: TaskRow, *, claimant: str | None = None) -> Json:
-    """Write a task. ``claimant`` is shown instead of its own: EntroQ shows who inserted it."""
+def task_json(row: TaskRow) -> Json:
+    """Write a task."""
     return {
         "queue": row.queue,
         "id": row.id,
         "version": row.version,
         "atMs": str(row.at),
-        "claimantId": row.claimant if claimant is None else claimant,
+        "claimantId": row.claimant,
         "value": _value(row.value, row.kind),
         "createdMs": str(row.created),
         "modifiedMs": str(row.modified),
