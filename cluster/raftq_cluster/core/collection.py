@@ -36,7 +36,7 @@ def collect(state: "State", operation: op.Collect) -> Collected:
         return _NOTHING
     count = min(limit, len(queue.ready))
     for _ in range(count):
-        state.discard(queue)
+        state.end_ready(queue)
     return Collected(count)
 
 

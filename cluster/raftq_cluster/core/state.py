@@ -199,7 +199,7 @@ class State:
         self.value_bytes -= len(task.value) + len(task.err)
         self.leave_queue(task)
 
-    def discard(self, queue: QueueState) -> None:
+    def end_ready(self, queue: QueueState) -> None:
         """End one of the ready tasks of a queue that has one."""
         task = queue.discard_ready(self.seeds)
         self.trail.append(task.seq)
@@ -305,6 +305,7 @@ class State:
         old: list[MutableMapping[Any, Any]] = [self.queues, self.tasks]
         self._freeing = _freed([*old, *self.keys.tables(), *self.docs.tables()])
         self.queues, self.tasks, self.calendar = {}, {}, Calendar()
+        self.marked = []
         self.settings, self.keys, self.docs = SettingsTable(), KeyTable(), DocStore()
         self.value_bytes = 0
         self._ready = {}

@@ -1,10 +1,7 @@
 """Collection, bounds of leases and signed inserts over every backend."""
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
-from tests.support.backend_subjects import KINDS, START_MS, WITH_DOCS, Subject
+from tests.support.backend_subjects import START_MS, Subject
 from tests.support.doc_table import claim_docs, doc, held, transact
 from tests.support.task_table import claim, configure, modify, target
 
@@ -17,12 +14,6 @@ pytestmark = pytest.mark.asyncio
 DUE = "/t/sess=1;gc=0"
 LATER = f"/t/gc={START_MS // 1_000 + 60}"
 MALFORMED = "/t/gc=whenever"
-
-
-@pytest_asyncio.fixture(params=WITH_DOCS)
-async def with_docs(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
-    async with KINDS[request.param].open() as opened:
-        yield opened
 
 
 async def tasks_in(subject: Subject, queue: str) -> list[str]:
@@ -159,17 +150,40 @@ async def test_a_signed_insert_is_held_by_nobody(subject: Subject) -> None:
     assert (claimed.id, claimed.claimant) == ("b", "taker")
 
 
-async def test_sets_of_docs_are_collected_as_a_whole(with_docs: Subject) -> None:
+async def test_sets_of_docs_are_collected_as_a_whole(subject: Subject) -> None:
     due, later = "/d/sess=t;gc=0", f"/d/gc={START_MS // 1_000 + 60}"
     docs = [doc("a", "free", namespace=due), doc("b", "free", namespace=due), doc("c", "held", namespace=due),
             doc("d", "k", namespace=later), doc("e", "/gc=0", namespace="/plain")]  # fmt: skip
-    await with_docs.do(transact(doc_inserts=docs))
-    await with_docs.do(claim_docs(held("held", namespace=due), lease_ms=60_000))
-    collecting = Collecting(with_docs.backend)
+    await subject.do(transact(doc_inserts=docs))
+    await subject.do(claim_docs(held("held", namespace=due), lease_ms=60_000))
+    collecting = Collecting(subject.backend)
     await collecting.sweep()
-    counts = await with_docs.ask(Namespaces((), (), 100))
+    counts = await subject.ask(Namespaces((), (), 100))
     assert collecting.docs == 2
     assert [(row.name, row.docs) for row in counts] == [(later, 1), (due, 1), ("/plain", 1)]
-    with_docs.pass_ms(60_000)
+    subject.pass_ms(60_000)
     await collecting.sweep()
     assert collecting.docs == 4
+
+
+async def test_a_large_set_of_docs_is_collected_piece_by_piece(subject: Subject) -> None:
+    due = "/d/gc="
+    ids = [f"d{number}" for number in range(2 * PIECE + 3)]
+    for start in range(0, len(ids), 100):
+        docs = [doc(id_, "k", namespace=due) for id_ in ids[start : start + 100]]
+        await subject.do(transact(doc_inserts=docs))
+    collecting = Collecting(subject.backend)
+    await collecting.sweep()
+    assert collecting.docs == len(ids)
+    assert await subject.ask(Namespaces((), (), 100)) == []
+
+
+async def test_many_sets_of_docs_are_collected(subject: Subject) -> None:
+    docs = [doc(f"d{number}", f"k{number}", namespace="/d/gc=") for number in range(PIECE + 5)]
+    await subject.do(transact(doc_inserts=docs))
+    await subject.do(transact(doc_inserts=[doc("bad", namespace="/d/gc=x")]))
+    collecting = Collecting(subject.backend)
+    await collecting.sweep()
+    assert (collecting.docs, collecting.malformed) == (PIECE + 5, 1)
+    (left,) = await subject.ask(Namespaces((), (), 100))
+    assert left.name == "/d/gc=x"

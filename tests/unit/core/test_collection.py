@@ -154,7 +154,9 @@ def test_very_many_names_are_looked_at_in_turns() -> None:
     table.put_doc("d", namespace=DOCS)
     assert collectable(table, turn=0).queues == ()
     assert collectable(table, turn=1).queues == ((names[-1], 1),)
-    assert collectable(table, turn=0).sets == collectable(table, turn=1).sets == ((DOCS, "k", ("d",)),)
+    assert (
+        collectable(table, turn=0).sets == collectable(table, turn=1).sets == ((DOCS, "k", ("d",)),)
+    )
 
 
 # --- docs ---------------------------------------------------------------------------------------------
@@ -264,3 +266,11 @@ def test_a_running_snapshot_has_what_is_collected_meanwhile() -> None:
     first = next(snapshot)
     assert collected(table, DUE) == 1
     assert first + [record for chunk in snapshot for record in chunk] == whole
+
+
+def test_a_state_that_begins_anew_knows_no_names() -> None:
+    table = DocTable()
+    table.insert(DUE)
+    table.put_doc("a", namespace=DOCS)
+    table.machine.discard()
+    assert collectable(table) == Collectables((), (), 0)

@@ -34,7 +34,7 @@ def test_there_is_one_outcome_per_operation_by_segment() -> None:
     assert applied.outcomes[0] == [Done()]
 
 
-@pytest.mark.parametrize("kind", [-1, 14, 99, "claim", None])
+@pytest.mark.parametrize("kind", [-1, 15, 99, "claim", None])
 def test_an_unknown_kind_of_operation_is_refused_alone(kind: Any) -> None:
     table = TaskTable()
     refused, done = table.entry((kind, "k", b"m"), op.Tick())

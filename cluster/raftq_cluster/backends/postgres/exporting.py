@@ -16,10 +16,10 @@ from raftq_cluster.core.snapshot import (
     KEY,
     QUEUE,
     READY,
-    SETTING,
     VERSION,
     WAITING,
     Record,
+    setting_record,
 )
 
 ROWS_FETCHED: Final = 64  # at once: their values may be large
@@ -49,7 +49,7 @@ async def records_of(connection: asyncpg.Connection, schema: str) -> AsyncIterat
     index, block, now_ms = await connection.fetchrow(_HEAD.format(schema=schema))
     seq = (block + 1) * INSERTS_MAX
     settings = await read_settings(connection, schema)
-    yield [(HEAD, VERSION, index, now_ms, seq, 0), *((SETTING, *row) for row in settings.rows())]
+    yield [(HEAD, VERSION, index, now_ms, seq, 0), *map(setting_record, settings.rows())]
     sql = f"SELECT name, next_serial, serial_born FROM {schema}.queue"  # noqa: S608 - a checked name
     numbered = {name: (QUEUE, name, *rest) for name, *rest in await connection.fetch(sql)}
     name = ""

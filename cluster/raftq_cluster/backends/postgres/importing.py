@@ -55,7 +55,9 @@ _TASK_COLUMNS: Final = (
     "id", "seq", "lane", "pos", "version", "queue", "at", "value", "kind", "claimant", "claims", "attempt",
     "priority", "err", "created", "modified", "serial",
 )  # fmt: skip
-_SETTING_COLUMNS: Final = ("pattern", "ordering", "paused", "lease_ms")
+_SETTING_COLUMNS: Final = (
+    "pattern", "ordering", "paused", "lease_ms", "lease_ms_min", "lease_ms_max",
+)  # fmt: skip
 _QUEUE_COLUMNS: Final = ("name", "next_serial", "serial_born", "version")
 _SET_COLUMNS: Final = (
     "namespace", "key", "version", "claimant", "at", "modified", "docs", "doc_bytes", "forget_at",
@@ -172,8 +174,9 @@ class TakingIn:
         self._rows.setdefault((table, columns), []).append(row)
 
     def _setting(self, record: Record) -> None:
-        self._settings.put(SettingsRow(*record[1:]))
-        self._put("setting", _SETTING_COLUMNS, record[1:])
+        row = SettingsRow(*record[1:])
+        self._settings.put(row)
+        self._put("setting", _SETTING_COLUMNS, row)
 
     def _queue(self, record: Record) -> None:
         _, name, next_serial, born = record
