@@ -6,7 +6,6 @@ second of the epoch (digits), or from a time of RFC 3339 with a zone. Source: En
 """
 
 import re
-from datetime import date
 from typing import Final
 
 MALFORMED: Final = 1 << 80  # of a value that says no time: after all times, so never
@@ -15,8 +14,8 @@ _PARAMETER: Final = "gc="  # what no name without the parameter has
 _TIME: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:Z|([+-])(\d\d):(\d\d))", re.ASCII
 )
-_EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
-_DAYS_OF_400_YEARS: Final = 146_097
+_DAYS_OF_MONTHS: Final = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_EPOCH_DAY: Final = 719_162  # days between the first of January of the years 1 and 1970
 
 
 def collected_from(name: str) -> int | None:
@@ -72,14 +71,13 @@ def _time_ms(match: re.Match[str]) -> int:
     zone = int(zone_hours or 0), int(zone_minutes or 0)
     if hour > 23 or minute > 59 or second > 59 or zone[0] > 23 or zone[1] > 59:
         return MALFORMED
-    try:
-        # Python has no year 0; the calendar repeats itself after 400 years.
-        days = date(year or 400, month, day).toordinal() - (0 if year else _DAYS_OF_400_YEARS)
-    except ValueError:
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    if not 1 <= month <= 12 or not 1 <= day <= _DAYS_OF_MONTHS[month - 1] + (leap and month == 2):
         return MALFORMED
+    years = year - 1  # that are over; before the year 1 there is a year 0
+    days = years * 365 + years // 4 - years // 100 + years // 400 - _EPOCH_DAY
+    days += sum(_DAYS_OF_MONTHS[: month - 1]) + (leap and month > 2) + day - 1
     offset = zone[0] * 60 + zone[1]
-    minutes = (
-        (days - _EPOCH_DAY) * 1_440 + hour * 60 + minute - (-offset if sign == "-" else offset)
-    )
+    minutes = days * 1_440 + hour * 60 + minute - (-offset if sign == "-" else offset)
     nanoseconds = int(((fraction or "0") + "0" * 9)[:9])
     return (minutes * 60 + second) * 1_000 + -(-nanoseconds // 1_000_000)
