@@ -45,6 +45,11 @@ def arguments() -> Options:
     parser.add_argument("--minutes", type=float, default=1.0, help="of faults (default 1)")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 2**32)
     parser.add_argument("--faults", default="", metavar="A,B", help="only these kinds, or none")
+    parser.add_argument(
+        "--alone",
+        action="store_true",
+        help="one fault at a time, so that a majority is always left to serve",
+    )
     parser.add_argument("--proxies", action="store_true", help="even where namespaces can be made")
     parser.add_argument("--round", type=int, default=0, metavar="N", help="this round alone")
     parser.add_argument("--plant", default="", choices=("", *sorted(BUGS)), metavar="BUG",
@@ -58,7 +63,7 @@ def arguments() -> Options:
             f"there is no fault {', '.join(sorted(unknown))}; there are {', '.join(FAULTS)}"
         )
     return Options(given.seed, given.nodes, given.minutes, names, given.proxies, given.plant,
-                   given.round, given.keep, given.out)  # fmt: skip
+                   given.round, given.keep, given.out, given.alone)  # fmt: skip
 
 
 def say(line: str) -> None:
@@ -137,7 +142,7 @@ class Run:
             if options.only in {0, number}:
                 say(f"round {number} of {count}")
                 self._round = Round(number, options.seed, cluster, self._folder, say)
-                results.append(await self._round.run(faults, seconds / count))
+                results.append(await self._round.run(faults, seconds / count, alone=options.alone))
                 if results[-1].broken:
                     return
 

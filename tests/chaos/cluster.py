@@ -146,11 +146,14 @@ class ChaosCluster:
         with suppress(ProcessLookupError):
             node.process.signal(signal.SIGTERM)
         try:
-            return await asyncio.to_thread(node.process.wait)
+            code = await asyncio.to_thread(node.process.wait)
         except subprocess.TimeoutExpired:
             self._blame(f"{id_} does not end after SIGTERM")
             node.process.kill()
             return -1
+        if code and not (node.is_full or node.is_leaving):
+            self._blame(f"{id_} ended with code {code} after SIGTERM")
+        return code
 
     async def watch(self) -> None:
         """Say so when a node ends by itself. Until cancelled."""

@@ -15,6 +15,7 @@ class Options(NamedTuple):
     only: int = 0  # this round alone, counted from 1
     keep: bool = False
     out: str = ""
+    alone: bool = False  # one fault at a time
 
     def command(self, number: int = 0) -> str:
         """The one command that repeats the schedule, or that of one round."""
@@ -24,6 +25,8 @@ class Options(NamedTuple):
             parts.append(f"--faults {','.join(self.faults)}")
         if self.proxies:
             parts.append("--proxies")
+        if self.alone:
+            parts.append("--alone")
         if self.plant:
             parts.append(f"--plant {self.plant}")
         if number or self.only:

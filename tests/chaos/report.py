@@ -3,10 +3,9 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from tests.chaos.availability import GAP_S, Gap
 from tests.chaos.options import Options
-from tests.chaos.rounds import GAP_S, Result
-
-OUTCOMES = ("done", "refused", "unknown")
+from tests.chaos.rounds import Result
 
 
 def lines(
@@ -17,7 +16,7 @@ def lines(
     passed = sum((result.passed for result in results), Counter[str]())
     attempts = sum((result.attempts for result in results), Counter[tuple[str, str, str]]())
     counts = sum((result.counts for result in results), Counter[str]())
-    gaps = sorted((gap for result in results for gap in result.gaps_s), reverse=True)
+    gaps = sorted((gap for result in results for gap in result.gaps), key=lambda gap: -gap.seconds)
     yield ""
     yield f"{options.nodes} nodes in {network}, seed {options.seed}: {len(results)} rounds in {seconds:.0f} s"
     yield ""
@@ -28,12 +27,10 @@ def lines(
     yield from _counts(counts, gaps, results, lives)
 
 
-def _faults(
-    faults: Counter[str], passed: Counter[str], gaps: Sequence[tuple[float, str]]
-) -> Iterator[str]:
+def _faults(faults: Counter[str], passed: Counter[str], gaps: Sequence[Gap]) -> Iterator[str]:
     yield f"{'fault':18}{'times':>7}{'nobody':>8}   longest time without an acknowledgement while it was on"
     for name in sorted(faults.keys() | passed.keys()):
-        longest = max((gap for gap, on in gaps if name in on.split(", ")), default=0.0)
+        longest = max((gap.seconds for gap in gaps if name in gap.faults), default=0.0)
         shown = f"{longest:.1f} s" if longest else f"under {GAP_S:g} s"
         yield f"{name:18}{faults[name]:>7}{passed[name]:>8}   {shown}"
     yield f"{'all':18}{faults.total():>7}{passed.total():>8}"
@@ -53,11 +50,11 @@ def _attempts(attempts: Counter[tuple[str, str, str]], seconds: float) -> Iterat
 
 
 def _counts(
-    counts: Counter[str], gaps: Sequence[tuple[float, str]], results: Sequence[Result], lives: int
+    counts: Counter[str], gaps: Sequence[Gap], results: Sequence[Result], lives: int
 ) -> Iterator[str]:
-    yield f"unavailable (no acknowledgement for over {GAP_S:g} s): {len(gaps)} times, {sum(gap for gap, _ in gaps):.0f} s in all"
-    for gap, on in gaps[:5]:
-        yield f"  {gap:5.1f} s  {on}"
+    yield f"unavailable (no acknowledgement for over {GAP_S:g} s): {len(gaps)} times, {sum(gap.seconds for gap in gaps):.0f} s in all"
+    for gap in gaps[:5]:
+        yield f"  {gap.seconds:5.1f} s  {', '.join(sorted(gap.faults)) or 'nothing'}"
     yield f"healed within {max((result.healed_s for result in results), default=0.0):.1f} s at most; {lives} lives of nodes"
     yield (
         f"checked: {counts['calls done']} calls done, {counts['calls unknown']} unknown,"

@@ -3,15 +3,15 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Final
 
 from tests.chaos import records
 from tests.chaos.aftermath import Aftermath
+from tests.chaos.availability import Gap, Span, gaps
 from tests.chaos.clients.crew import crew
 from tests.chaos.clients.kinds import NUMBERED, QUEUES
 from tests.chaos.clients.text import Numbered
@@ -20,13 +20,16 @@ from tests.chaos.faults.scene import NobodyError, Scene
 from tests.chaos.faults.schedule import FAULTS, Planned, chance_of
 from tests.chaos.judging import breaches
 from tests.simulation.checkers import tasks
-from tests.simulation.history import DONE, History
+from tests.simulation.history import History
 
 FINISH_S: Final = 120.0  # for what a fault has begun, a change of members say
 BROKEN_S: Final = 10.0  # the same, once a promise is broken
 QUIET_S: Final = 20.0  # for clients to finish what they are at: every call ends
 LEASE_MS: Final = 2_000  # TaskQ's, which names none
-GAP_S: Final = 1.0  # without an acknowledgement: unavailable
+BETWEEN_S: Final = 2.5  # two faults that come one at a time: all is well again
+# One fault leaves a majority: it must serve by then, on a busy machine too. Quiet ones take a second.
+AWAY_S: Final = 10.0
+NOBODY_LEFT: Final = frozenset({"restart_all"})
 
 
 @dataclass
@@ -39,7 +42,7 @@ class Result:
     passed: Counter[str] = field(default_factory=Counter)  # nobody was there to be hit
     attempts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
-    gaps_s: list[tuple[float, str]] = field(default_factory=list)  # and the faults that were on
+    gaps: list[Gap] = field(default_factory=list)
     healed_s: float = 0.0  # until every node served again
 
 
@@ -63,7 +66,8 @@ class Round:
         self._seed = seed
         self._scene = Scene(cluster, self._note)
         self._on: dict[int, str] = {}
-        self._spans: list[tuple[int, int, str]] = []  # of faults: from, to, name
+        self._spans: list[Span] = []
+        self._is_alone = False  # one fault at a time
         self._began_ns = time.monotonic_ns()
         self._clients = crew(self, self._address, lambda name: Random(f"{seed}/{number}/{name}"))
         self._after = Aftermath(cluster, self._address, self.blame)
@@ -95,11 +99,20 @@ class Round:
 
     # --- the phases -----------------------------------------------------------------------------
 
-    async def run(self, planned: Sequence[Planned], round_s: float) -> Result:
+    async def run(
+        self, planned: Sequence[Planned], round_s: float, *, alone: bool = False
+    ) -> Result:
         """Work under faults, mend all, and judge; in haste once a promise is broken."""
         await self._configure()
         workers = [asyncio.create_task(client.run()) for client in self._clients]
-        strikes = [asyncio.create_task(self._strike(fault)) for fault in planned]
+        self._is_alone = alone
+        if alone:
+            strikes = [asyncio.create_task(self._one_by_one(planned), name="faults")]
+        else:
+            strikes = [
+                asyncio.create_task(self._strike(fault), name=f"{fault.name} ({fault.number})")
+                for fault in planned
+            ]
         await self._scene.hold(round_s)
         self._scene.is_over.set()
         self._note("everything is mended")
@@ -137,10 +150,13 @@ class Round:
         if await self._cluster.order("PUT", "/v1/settings", document) is None:
             self.blame("no progress: a healthy cluster takes no settings")
 
+    async def _one_by_one(self, planned: Sequence[Planned]) -> None:
+        """As many of them as there is time for."""
+        for fault in planned:
+            await self._scene.hold(BETWEEN_S)
+            await self._strike(fault._replace(at_s=0.0))
+
     async def _strike(self, fault: Planned) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        task.set_name(f"{fault.name} ({fault.number})")
         await self._scene.hold(fault.at_s)
         if self._scene.is_over.is_set():
             return
@@ -155,7 +171,7 @@ class Round:
             self._note(f"fault {fault.number} passes: {error}")
         finally:
             del self._on[fault.number]
-            self._spans.append((began_ns, time.monotonic_ns(), fault.name))
+            self._spans.append(Span(began_ns, time.monotonic_ns(), fault.name))
             self._note(f"fault {fault.number} is over")
 
     async def _finish(self, workers: list[asyncio.Task[None]]) -> None:
@@ -186,24 +202,15 @@ class Round:
         result.counts["registers"] = sum(map(len, history.registers.values()))
         result.counts["small queues"] = sum(map(len, history.small_queues.values()))
         result.counts["left"] = len(history.left)
-        result.gaps_s = list(self._gaps())
+        result.gaps = list(gaps(history, self._spans))
+        for gap in result.gaps:
+            if self._is_alone and gap.seconds > AWAY_S and NOBODY_LEFT.isdisjoint(gap.faults):
+                on = ", ".join(sorted(gap.faults))
+                self.blame(
+                    f"no progress: nothing was acknowledged for {gap.seconds:.1f} s, with {on}"
+                )
         if result.broken:
             records.write(history, self._folder / f"history-{result.number}.jsonl")
-
-    def _gaps(self) -> Iterator[tuple[float, str]]:
-        """Times without any acknowledgement of a write, and the faults that were on."""
-        writes = ("modify", "enq", "ack", "renew", "claim")
-        ends = sorted(
-            call.ended_ns
-            for call in self.history.calls
-            if call.status == DONE and call.kind in writes
-        )
-        for before, after in pairwise(ends):
-            if after - before > GAP_S * 1e9:
-                on = {
-                    name for began, ended, name in self._spans if began < after and ended > before
-                }
-                yield (after - before) / 1e9, ", ".join(sorted(on)) or "nothing"
 
 
 def _of_rows(history: History) -> History:

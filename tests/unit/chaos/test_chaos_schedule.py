@@ -45,8 +45,8 @@ def test_a_fault_has_a_stream_of_its_own() -> None:
 
 def test_the_command_repeats_the_run() -> None:
     assert Options(7, 5, 0.5).command() == "scripts/chaos --seed 7 --nodes 5 --minutes 0.5"
-    full = Options(7, 3, 10.0, ("kill", "slow"), proxies=True, plant="commit_alone")
+    full = Options(7, 3, 10.0, ("kill", "slow"), proxies=True, plant="commit_alone", alone=True)
     assert full.command(2) == (
         "scripts/chaos --seed 7 --nodes 3 --minutes 10 --faults kill,slow --proxies"
-        " --plant commit_alone --round 2"
+        " --alone --plant commit_alone --round 2"
     )

@@ -163,6 +163,14 @@ async def test_a_node_that_is_not_the_one_that_is_meant_is_not_taken_for_it(node
     assert not one.network.is_up("n3")
 
 
+async def test_a_node_that_is_still_starting_says_so(nodes, caplog):
+    one, starting = await nodes("n1"), await nodes("")
+    one.network.set_peers({"n2": starting.network.address})
+    await until(lambda: "n2" in caplog.text)
+    assert "this node is still starting" in caplog.text
+    assert not one.network.is_up("n2")
+
+
 async def test_a_frame_that_is_refused_closes_its_connection_and_no_other(nodes):
     one, other = await pair(nodes)
     third = await nodes("n3")

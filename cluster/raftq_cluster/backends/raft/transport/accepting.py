@@ -136,6 +136,8 @@ class AcceptedLink(asyncio.Protocol):
         if self._host.uses_tls and node_of(self._certificate()) != hello.node_id:
             raise PeerError(f"the certificate is not that of node {hello.node_id}")
         if hello.to and hello.to != me.node_id:
+            if not me.node_id:
+                raise PeerError("this node is still starting")
             raise PeerError(f"this is node {me.node_id}, not {hello.to}")
         if hello.purpose == PEER:
             why = self._host.owner.admit(hello.identity)
