@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from raftq.docs import Doc, DocSet
+from raftq.docs import Doc, DocChange, DocInsert, DocSet, DocTarget
 from raftq.errors import InvalidRequest
 from raftq.values import decode_json
 from raftq.wire import documents
@@ -158,6 +158,11 @@ class Modification:
     changes: Sequence[Change] = ()
     deletes: Sequence[Task | Target] = ()
     depends: Sequence[Task | Target] = ()
+    doc_inserts: Sequence[DocInsert] = ()
+    doc_changes: Sequence[DocChange] = ()
+    doc_deletes: Sequence[Doc | DocTarget] = ()
+    doc_depends: Sequence[Doc | DocTarget | documents.DocDepend] = ()
+    doc_leases: Sequence[documents.DocLease] = ()
 
 
 class Reflecting(Struct, kw_only=True):

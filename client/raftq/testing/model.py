@@ -19,22 +19,32 @@ from raftq.errors import (
     RaftqError,
     TooLarge,
 )
+from raftq.testing.model_docs import (
+    DocModel,
+    check_docs,
+    check_namespaces,
+    count_docs,
+    refuse_repeated_docs,
+)
 from raftq.testing.settings import SettingsTable
 from raftq.wire import documents as wire
+from raftq.wire.docs import ClaimDocsReply, ClaimDocsRequest
 from raftq.wire.verification import VerifyReply
 
 PARTS_MAX: Final = 1_000
+KEY_WINDOW_MS: Final = 300_000  # how long the answer to a key is kept
 
 
 class Model:
-    """All tasks, settings and idempotency keys."""
+    """All tasks, docs, settings and idempotency keys."""
 
     def __init__(self, seed: int) -> None:
         self.index = 0
         self._now = 0
         self._tasks: dict[str, wire.Task] = {}  # in the order of insertion
+        self._docs = DocModel()
         self._settings = SettingsTable()
-        self._keys: dict[str, tuple[Any, wire.Reply | RaftqError]] = {}
+        self._keys: dict[str, tuple[int, Any, wire.Reply | RaftqError]] = {}  # with their ends
         self._random = random.Random(seed)  # noqa: S311 - chooses tasks, guards nothing
         self._ids = 0
         self._verbs: dict[str, Callable[[Any], wire.Reply]] = {
@@ -51,7 +61,9 @@ class Model:
             "cluster": self._cluster,
             "verify": lambda _: VerifyReply(entry=self.index, members=[]),
             **dict.fromkeys(_MEMBER_CHANGES, _refuse_change),
-            **dict.fromkeys(_DOC_VERBS, _refuse_docs),
+            "claim_docs": self._claim_docs,
+            "docs": self._docs.list_docs,
+            "namespaces": self._docs.count,
         }
 
     def call(self, verb: str, document: Any, now_ms: int) -> wire.Reply:
@@ -61,19 +73,20 @@ class Model:
             RaftqError: refused, as a node would.
         """
         self._now = max(self._now, now_ms)
+        self._docs.pass_time(self._now)
         if verb in _CHECKS:
             _CHECKS[verb](document)
         key = getattr(document, "idempotency_key", "")
         if not key:
             return self._verbs[verb](document)
         mark = {**asdict(document), "wait_ms": 0, "idempotency_key": ""}
-        if key not in self._keys:
+        if key not in self._keys or self._keys[key][0] <= self._now:
             self.index += 1
             outcome = self._outcome(verb, document)
             if isinstance(outcome, wire.ClaimReply) and not outcome.tasks:
                 return outcome  # an empty claim did nothing; its retry may find a task
-            self._keys[key] = (mark, outcome)
-        known, outcome = self._keys[key]
+            self._keys[key] = (self._now + KEY_WINDOW_MS, mark, outcome)
+        _, known, outcome = self._keys[key]
         if known != mark:
             raise InvalidRequest(
                 "the key was used for another request", code="idempotency_key_reused"
@@ -82,6 +95,8 @@ class Model:
             raise outcome
         if isinstance(outcome, wire.ClaimReply):  # of them, those that nobody has changed since
             return wire.ClaimReply(tasks=[task for task in outcome.tasks if self._is_current(task)])
+        if isinstance(outcome, ClaimDocsReply):
+            return self._docs.told_again(outcome)
         return outcome
 
     def _is_current(self, task: wire.Task) -> bool:
@@ -166,18 +181,25 @@ class Model:
 
     def _modify(self, document: wire.ModifyRequest) -> wire.ModifyReply:
         _refuse_repeated_ids(document)
-        failed = list(self._failed_parts(document))
+        refuse_repeated_docs(document)
+        failed = [*self._failed_parts(document), *self._docs.failed_parts(document)]
         if failed:
             raise DependencyError(f"{len(failed)} parts do not hold", failed=failed)
-        before = dict(self._tasks)
+        before, docs_before = dict(self._tasks), self._docs.saved()
         for target in document.deletes:
             del self._tasks[target.id]
         changed = [self._changed(change, document.claimant) for change in document.changes]
         inserted = [self._inserted(insert) for insert in document.inserts]
+        docs = self._docs.write(document, self._new_id)
         if document.dry_run:
             self._tasks = before
+            self._docs.restore(docs_before)
         return wire.ModifyReply(
-            inserted=[_bare(task) for task in inserted], changed=[_bare(task) for task in changed]
+            inserted=[_bare(task) for task in inserted],
+            changed=[_bare(task) for task in changed],
+            docs_inserted=docs.inserted,
+            docs_changed=docs.changed,
+            doc_sets=docs.sets,
         )
 
     def _failed_parts(self, document: wire.ModifyRequest) -> Iterator[wire.FailedPart]:
@@ -262,6 +284,11 @@ class Model:
         self._ids += 1
         return f"memory.{self._ids}"
 
+    def _claim_docs(self, document: ClaimDocsRequest) -> ClaimDocsReply:
+        named = document.task
+        task = None if isinstance(named, UnsetType) else self._tasks.get(named.id)
+        return self._docs.claim(document, task)
+
     # --- settings, keys, questions ------------------------------------------------------------
 
     def _configure(self, document: wire.ConfigureRequest) -> wire.ConfigureReply:
@@ -344,14 +371,6 @@ _MEMBER_CHANGES: Final = (
 )  # fmt: skip
 
 
-_DOC_VERBS: Final = ("claim_docs", "docs", "namespaces")
-_DOC_PARTS: Final = ("doc_inserts", "doc_changes", "doc_deletes", "doc_depends", "doc_leases")
-
-
-def _refuse_docs(_: wire.Document) -> wire.Reply:
-    raise InvalidRequest("a cluster in memory keeps no docs: use a node, raftqd --backend memory")
-
-
 def _refuse_change(_: wire.Document) -> wire.Reply:
     raise ChangeRefused("a cluster in memory has no other members")
 
@@ -368,12 +387,11 @@ def _check_names(names: Iterable[str]) -> None:
 
 
 def _check_parts(document: wire.ModifyRequest) -> None:
-    if any(getattr(document, name) for name in _DOC_PARTS):
-        _refuse_docs(document)
+    check_docs(document)
     _check_names(insert.queue for insert in document.inserts)
     _check_names(change.queue for change in document.changes if change.queue is not UNSET)
     parts = len(document.inserts) + len(document.changes)
-    parts += len(document.deletes) + len(document.depends)
+    parts += len(document.deletes) + len(document.depends) + count_docs(document)
     if not parts:
         raise InvalidRequest("a modification needs at least one part")
     if parts > PARTS_MAX:
@@ -393,4 +411,5 @@ _CHECKS: Final[dict[str, Callable[[Any], None]]] = {
     "claim": lambda document: _check_names(document.queues),
     "modify": _check_parts,
     "configure": lambda document: _check_names([document.pattern]),
+    "claim_docs": lambda document: check_namespaces(item.namespace for item in document.sets),
 }

@@ -157,7 +157,7 @@ class Job:
             try:
                 await self._commit(decided)
             except DependencyError as error:
-                if any(part.id == self.lease.task.id for part in error.failed):
+                if self._is_lost(error):
                     _log.warning(
                         "task %s was lost before its commit: %s", self.lease.task.id, error
                     )
@@ -174,6 +174,11 @@ class Job:
                 return
         _log.error("task %s cannot be committed; its lease will end", self.lease.task.id)
         counts.abandoned += 1
+
+    def _is_lost(self, error: DependencyError) -> bool:
+        """Tell whether it is the task itself that does not hold, and no doc that has the same id."""
+        id_ = self.lease.task.id
+        return any(part.id == id_ and not part.part.startswith("doc_") for part in error.failed)
 
     async def _after_dependency(self, error: DependencyError, *, asked: bool) -> Verdict | None:
         """Ask the user's handler what to do about parts that do not hold; without one, try later."""
@@ -213,6 +218,11 @@ class Job:
             changes=parts.changes,
             deletes=parts.deletes,
             depends=parts.depends,
+            doc_inserts=parts.doc_inserts,
+            doc_changes=parts.doc_changes,
+            doc_deletes=parts.doc_deletes,
+            doc_depends=parts.doc_depends,
+            doc_leases=parts.doc_leases,
             idempotency_key=key,
         )
 

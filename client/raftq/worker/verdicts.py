@@ -70,9 +70,7 @@ class Verdict:
         touched = {part.id for part in (*given.changes, *given.deletes)}
         if id_ not in touched:
             deletes.append(Target(id_, version))
-        return Modification(
-            inserts=given.inserts, changes=changes, deletes=deletes, depends=depends
-        )
+        return replace(given, changes=changes, deletes=deletes, depends=depends)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

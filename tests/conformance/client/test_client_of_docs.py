@@ -1,25 +1,11 @@
-"""Docs through the client, over text and HTTP, and what the double says of them."""
-
-from collections.abc import AsyncIterator
+"""Docs through the client, over every way to a cluster."""
 
 import pytest
-import pytest_asyncio
-from tests.support.deployments import DEPLOYMENTS, Cluster
+from tests.support.deployments import Cluster
 
-from raftq import AsyncClient, DependencyError, DocInsert, DocSet, Insert, InvalidRequest
+from raftq import AsyncClient, DependencyError, DocInsert, DocSet, Insert
 
 pytestmark = pytest.mark.asyncio
-
-
-@pytest_asyncio.fixture(params=["text", "http"])
-async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
-    async with DEPLOYMENTS[request.param]() as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def client(cluster: Cluster) -> AsyncClient:
-    return cluster.client("me")
 
 
 async def test_docs_change_together_with_tasks(client: AsyncClient) -> None:
@@ -85,23 +71,6 @@ async def test_claims_of_a_task_can_begin_again(client: AsyncClient) -> None:
     (task,) = await client.claim("/q")
     (changed,) = (await client.modify(changes=[task.change(delay_ms=0, reset_claims=True)])).changed
     assert changed.claims == 0
-
-
-async def test_the_double_says_that_it_keeps_none() -> None:
-    async with DEPLOYMENTS["double"]() as cluster:
-        client = cluster.client("me")
-        for call in (
-            client.modify(doc_inserts=[DocInsert("/ns", "k")]),
-            client.claim_docs(("/ns", "k")),
-            client.docs("/ns"),
-            client.namespaces(),
-        ):
-            with pytest.raises(InvalidRequest, match="docs"):
-                await call
-        await client.put("/q")
-        (task,) = await client.claim("/q")
-        change = task.change(delay_ms=0, reset_claims=True)
-        assert (await client.modify(changes=[change])).changed[0].claims == 0
 
 
 async def test_the_blocking_client_has_the_same_calls(cluster: Cluster) -> None:

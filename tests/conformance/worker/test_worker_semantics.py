@@ -11,6 +11,7 @@ from tests.support.working import Held, serving, until
 from raftq import (
     AsyncClient,
     DependencyError,
+    DocInsert,
     FatalWorker,
     Insert,
     Modification,
@@ -243,3 +244,50 @@ async def test_a_synchronous_handler_works_in_threads(client, cluster, other):
     async with serving(worker):
         await until(lambda: worker.counts.done == 5)
     assert sorted(task.value for task in await other.tasks("out")) == list(range(5))
+
+
+@pytest.mark.asyncio
+async def test_docs_change_in_the_same_commit_as_the_task(client, cluster, other):
+    await other.modify(doc_inserts=[DocInsert("/sums", "total", 0, id="total")])
+
+    async def add(task: Task) -> Modification:
+        held = await client.claim_docs(("/sums", "total"), task=task)
+        (doc,) = held.docs
+        log = DocInsert("/log", task.id, task.value)
+        return Modification(
+            doc_changes=[doc.change(value=doc.value + task.value)], doc_inserts=[log]
+        )
+
+    await other.put_many(Insert("q", n) for n in range(1, 5))
+    worker = worker_of(client, cluster, add)
+    async with serving(worker):
+        await until(lambda: worker.counts.done == 4)
+    (total,) = await other.docs("/sums")
+    assert (total.value, total.claimant) == (10, "")
+    assert sorted(doc.value for doc in await other.docs("/log")) == [1, 2, 3, 4]
+    assert await other.tasks("q") == []
+
+
+@pytest.mark.asyncio
+async def test_a_doc_that_somebody_changed_is_for_the_dependency_handler(client, cluster, other):
+    """Although it has the same id as the task, which is not lost."""
+    await other.put("q", 1, id="same")
+    (doc,) = (await other.modify(doc_inserts=[DocInsert("/ns", "k", 1, id="same")])).docs_inserted
+    (newer,) = (await other.modify(doc_changes=[doc.change(value=2)])).docs_changed
+    told: list[DependencyError] = []
+
+    async def work(_: Task) -> Modification:
+        return Modification(doc_deletes=[doc], doc_depends=[])
+
+    async def decide(_: Task, error: DependencyError) -> Modification:
+        told.append(error)
+        return Modification(doc_leases=[], doc_deletes=[newer])
+
+    worker = worker_of(client, cluster, work, on_dependency=decide)
+    async with serving(worker):
+        await until(lambda: worker.counts.done or worker.counts.lost)
+    assert worker.counts.done == 1
+    assert [(part.part, part.id, part.reason) for part in told[0].failed] == [
+        ("doc_delete", "same", "version")
+    ]
+    assert await other.docs("/ns") == []
