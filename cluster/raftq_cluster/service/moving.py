@@ -3,6 +3,7 @@
 Holds a part or two at a time, whatever the state's size. Knows what names may be, not how a backend moves.
 """
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
@@ -46,6 +47,7 @@ async def export_file(backend: Backend) -> AsyncIterator[bytes]:
                     yield writer.header(_header(backend, record))
                 elif part := parts.add(record):
                     yield writer.part(encode_chunk(part))
+                    await asyncio.sleep(0)  # a quick reader would have the loop to itself
         if part := parts.rest():
             yield writer.part(encode_chunk(part))
         yield writer.footer(Counts(**parts.counts), parts.digest)
@@ -94,8 +96,9 @@ class IncomingFile:
             Refusal: ``bad_request``: this is no file that can be read here.
         """
         frame = await self._next()
-        if not isinstance(frame, Header):
-            raise _bad("the file ends before its end")
+        if frame is None:
+            self._end()
+        assert isinstance(frame, Header), "a file begins with its header"
         if frame.records != VERSION:
             raise _bad(
                 f"the file holds records of version {frame.records} (written by raftq"
@@ -114,10 +117,7 @@ class IncomingFile:
         while isinstance(frame := await self._next(), Part):
             self._check_room()
             yield _records(frame)
-        try:
-            self._reader.end()
-        except ExportFileError as error:
-            raise _bad(str(error)) from error
+        self._end()
 
     def digest(self) -> str:
         """Tell what the file says that the digest is."""
@@ -126,6 +126,12 @@ class IncomingFile:
     def footer(self) -> Footer:
         """Give the end of a file that was read to its end."""
         return self._reader.end()
+
+    def _end(self) -> None:
+        try:
+            self._reader.end()
+        except ExportFileError as error:
+            raise _bad(str(error)) from error
 
     async def _next(self) -> Frame | None:
         """Give the next frame; None: there is no more."""

@@ -9,6 +9,7 @@ from typing import Final
 from aiohttp import web
 from msgspec import json
 
+from raftq_cluster.backends.api import Answer
 from raftq_cluster.core.queries import Queues, Time
 from raftq_cluster.observability.metrics import Reading, Sweeps
 from raftq_cluster.servers.http.admission import entrance_of
@@ -45,7 +46,7 @@ async def metrics(context: Context, request: web.Request, given: frozenset[str])
     del given
     require_overview(entrance_of(context, request))
     service = context.service
-    queues = await service.read(Queues((), (), QUEUES_READ_MAX), stale=True)
+    queues = await _queues(context)
     now_ms = await service.read(Time(), stale=True)
     reading = Reading(
         load=service.load(),
@@ -59,6 +60,13 @@ async def metrics(context: Context, request: web.Request, given: frozenset[str])
     )
     body, content_type = context.metrics.render(reading, request.headers.get("Accept", ""))
     return context.answers.raw(body, content_type, index=queues.index)
+
+
+async def _queues(context: Context) -> Answer:
+    try:
+        return await context.service.read(Queues((), (), QUEUES_READ_MAX), stale=True)
+    except Refusal:  # of an unfinished import, nothing is told but that it is there
+        return Answer(context.service.status().index, [])
 
 
 async def openapi(context: Context, request: web.Request, given: frozenset[str]) -> web.Response:
