@@ -207,7 +207,7 @@ class Reader:
                     raise ExportFileError("a part of the file is missing, or not of this file")
                 self.footer = footer
                 return footer
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise self._damaged() from error
         raise self._damaged()
 

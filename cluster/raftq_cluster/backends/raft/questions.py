@@ -130,7 +130,7 @@ def decode_answer(data: bytes) -> Answer:
 def _decode(decoder: msgspec.msgpack.Decoder[_S], data: bytes) -> _S:
     try:
         said = decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PeerError(f"a question or answer of nodes cannot be read: {error}") from None
     if said.v != VERSION:
         raise PeerError(f"questions of version {said.v} are not known to this node")

@@ -159,7 +159,7 @@ class Steward:
     async def _on_order(self, _peer: str, body: bytes) -> bytes:
         try:
             order = self._decode(body)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise CallError("invalid", f"an order that cannot be read: {error}") from None
         if not self._engine.is_leader:
             raise CallError("unavailable", "this node does not lead")

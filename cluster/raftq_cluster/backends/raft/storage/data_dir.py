@@ -27,6 +27,9 @@ _TEMPORARY_NAME: Final = f"{IDENTITY_NAME}.new"
 _UNCLAIMED: Final = frozenset({LOCK_NAME, _TEMPORARY_NAME, "lost+found"})
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _BIRTH: Final = re.compile(r"[0-9a-f]{16}")
+_FORMAT_LINE: Final = re.compile(rb"^format = ([0-9]{1,9})$", re.MULTILINE)
+# All that we write; whatever else TOML has could take a reader very long.
+_LINES: Final = re.compile(rb'(?:#[^\n]*\n|[a-z0-9_]{1,32} = (?:"[^"\n]*"|[0-9]{1,20})\n){1,64}')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +189,16 @@ def _render(identity: Identity, number: int = FORMAT) -> bytes:
     return f"{fields}crc32 = {zlib.crc32(fields.encode())}\n".encode()
 
 
+def _format_of(data: bytes, path: Path) -> int:
+    """The format of an identity, which is so simple that reading the rest takes no time worth mentioning."""
+    found = _FORMAT_LINE.search(data)
+    if found is not None and int(found[1]) not in (OLD_FORMAT, FORMAT):
+        raise ForeignError(path, f"has format {int(found[1])}, this node uses format {FORMAT}")
+    if found is None or not _LINES.fullmatch(data):
+        raise CorruptError(path, 0, "the identity cannot be read")
+    return int(found[1])
+
+
 def _read(files: Files, directory: Path) -> Identity:
     path = directory / IDENTITY_NAME
     file = files.open(path)
@@ -193,11 +206,9 @@ def _read(files: Files, directory: Path) -> Identity:
         data = file.read(IDENTITY_BYTES_MAX, 0)
     finally:
         file.close()
+    number = _format_of(data, path)
     try:
         document = tomllib.loads(data.decode())
-        number = document["format"]
-        if number not in (OLD_FORMAT, FORMAT):
-            raise ForeignError(path, f"has format {number}, this node uses format {FORMAT}")
         identity = Identity(
             cluster_id=document["cluster_id"],
             node_id=document["node_id"],
@@ -205,7 +216,7 @@ def _read(files: Files, directory: Path) -> Identity:
             first_members=base64.b64decode(document.get("first_members", "")),
             first_index=document.get("first_index", 0),
         )
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise CorruptError(path, 0, "the identity cannot be read") from error
     if data != _render(identity, number):
         raise CorruptError(path, 0, "the identity is damaged")

@@ -63,6 +63,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True, tag="raftq refusal"):
 
 
 _Answer: TypeAlias = Welcome | Refusal
+_NONSENSE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _hello: Final = msgspec.msgpack.Decoder(Hello)
 _answer: Final[msgspec.msgpack.Decoder[_Answer]] = msgspec.msgpack.Decoder(_Answer)
 _pack: Final = msgspec.msgpack.Encoder().encode
@@ -81,7 +82,7 @@ def read_hello(frame: bytes) -> Hello:
     """
     try:
         return _hello.decode(frame)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _NONSENSE:
         raise PeerError("what came first is no hello of a node") from None
 
 
@@ -94,7 +95,7 @@ def read_answer(frame: bytes) -> Welcome:
     """
     try:
         answer = _answer.decode(frame)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _NONSENSE:
         raise PeerError("what answers is no node") from None
     if isinstance(answer, Refusal):
         kind = UnfitError if answer.is_final else PeerError
