@@ -10,6 +10,7 @@ from typing import Any, Final
 from raftq_cluster.core.operations import Modify, Target
 from raftq_cluster.core.outcomes import Claimed, Modified, TaskRow
 from tests.chaos.clients.text import Numbered
+from tests.chaos.clients.values import is_whole, tag_of
 from tests.simulation.checkers import linearizability, tasks
 from tests.simulation.history import DONE, Call, History
 
@@ -32,6 +33,7 @@ def breaches(history: History, *, is_listed: bool = True) -> Iterator[str]:
         yield from check(rows)
     yield from returned(everything)
     yield from numbers(history)
+    yield from whole(history)
     yield from not_linearizable(history)
 
 
@@ -64,15 +66,31 @@ def numbers(history: History) -> Iterator[str]:
     known: dict[tuple[str, int], str] = {}
     for call in history.calls:
         if call.kind in _TASKQ and isinstance(call.outcome, Numbered) and call.kind != "ack":
-            tag = call.tags[0] if call.tags else _tag(call.outcome.body)
+            tag = call.tags[0] if call.tags else tag_of(call.outcome.body)
             key = (call.outcome.queue, call.outcome.number)
             if known.setdefault(key, tag) != tag:
                 yield f"two tasks of one number: {key} is {known[key]} and {tag}"
 
 
-def _tag(body: bytes) -> str:
-    """The tag in a body; a value that was inserted as JSON comes as its text."""
-    return body.strip(b'"').partition(b"|")[0].decode()
+def whole(history: History) -> Iterator[str]:
+    """Values that are not, byte for byte, what was once inserted."""
+    for call in history.calls:
+        for value in _values(call):
+            if not is_whole(value):
+                yield f"another value: {call.client} was given {value[:60]!r}"
+    for row in history.left.values():
+        if not is_whole(row.value):
+            yield f"another value: {row.id} has {row.value[:60]!r}"
+
+
+def _values(call: Call) -> Iterator[bytes]:
+    """Those that an answer has: answers to insertions have none, or as they were sent."""
+    if isinstance(call.outcome, Claimed):
+        yield from (row.value for row in call.outcome.tasks)
+    elif call.kind == "deq" and isinstance(call.outcome, Numbered):
+        yield call.outcome.body
+    elif call.kind == "read" and call.status == DONE:
+        yield from (row.value for row in call.outcome)
 
 
 def _translated(history: History) -> Iterator[Call]:
@@ -102,7 +120,7 @@ def _as_others(call: Call, row_of: Any, by_number: dict[tuple[str, int], str]) -
     if call.kind == "deq":
         kind = "claim"
         if isinstance(outcome, Numbered):
-            outcome = Claimed((row_of(outcome, _tag(outcome.body)),))
+            outcome = Claimed((row_of(outcome, tag_of(outcome.body)),))
     elif call.kind == "enq":
         operation = _modify(())
         if isinstance(outcome, Numbered):

@@ -133,9 +133,7 @@ def _outcome(verb: str, answer: Mapping[str, Any]) -> Any:
     if verb == "claim":
         task = answer.get("task")
         return Claimed((_row(task),) if task else ())
-    # The answer to an insertion names the inserter as claimant, although nobody holds the task.
-    inserted = tuple(_row(row)._replace(claimant="") for row in answer["inserted"])
-    return Modified(inserted, tuple(map(_row, answer["changed"])))
+    return Modified(tuple(map(_row, answer["inserted"])), tuple(map(_row, answer["changed"])))
 
 
 def _row(task: Mapping[str, Any]) -> TaskRow:

@@ -13,6 +13,7 @@ from raftq_cluster.core.outcomes import Claimed, Renewed, TaskRow
 from tests.chaos.clients.client import Client, DocumentClient, Surroundings
 from tests.chaos.clients.speaking import Refusal
 from tests.chaos.clients.text import Numbered, TaskQ
+from tests.chaos.clients.values import value_of
 from tests.simulation.history import DONE
 
 SHARED: Final = "a"
@@ -41,7 +42,7 @@ class Tagging(DocumentClient):
     def insert(self, tag: str) -> dict[str, Any]:
         """A task with this tag, of any size, sometimes for later."""
         padding = "." * self.chance.choice(_SIZES)
-        part: dict[str, Any] = {"queue": self.queue(), "value": f"{tag}|{padding}"}
+        part: dict[str, Any] = {"queue": self.queue(), "value": value_of(tag, padding)}
         if self.has_keys and self.chance.random() < 0.15:
             part["delay_ms"] = self.chance.randrange(1, 2_000)
         return part
@@ -159,7 +160,7 @@ class TaskQProducer(TaskQClient):
         self._tags += 1
         tag = f"{self.name}.{self._tags}"
         call = self.begin("enq", (tag,), self.queue)
-        told = await self.speaker.enq(self.choose(), self.queue, f"{tag}|taskq".encode())
+        told = await self.speaker.enq(self.choose(), self.queue, value_of(tag, "taskq").encode())
         self.end(call, told, self.speaker.dialect)
         if told.status != DONE:
             self._node = ""

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from tests.chaos.clients.speaking import Refusal
 from tests.chaos.clients.text import Numbered
+from tests.chaos.clients.values import is_whole, tag_of, value_of
 from tests.chaos.judging import breaches
 from tests.simulation.checkers.linearizability import FOREVER_NS
 from tests.simulation.history import DONE, REFUSED, UNKNOWN, Call, History
@@ -18,7 +19,7 @@ QUEUE = "/chaos/1/1/t"
 
 def row(id_: str, version: int, tag: str = "", **fields: Any) -> TaskRow:
     plain: dict[str, Any] = {
-        "queue": QUEUE, "at": 1_000, "value": f"{tag}|..".encode() if tag else b"", "kind": 0,
+        "queue": QUEUE, "at": 1_000, "value": value_of(tag, "..").encode() if tag else b"", "kind": 0,
         "claimant": "", "claims": version, "attempt": 0, "priority": 0, "err": "", "created": 1_000,
         "modified": 1_000, "serial": 0,
     }  # fmt: skip
@@ -55,8 +56,9 @@ class Story:
     def enq(self, number: int, tag: str) -> Call:
         return self.call("enq", Numbered(QUEUE, number), tag, operation=QUEUE)
 
-    def deq(self, number: int, body: str) -> Call:
-        return self.call("deq", Numbered(QUEUE, number, body.encode()), operation=QUEUE)
+    def deq(self, number: int, tag: str, quote: str = "") -> Call:
+        body = f"{quote}{value_of(tag)}{quote}".encode()
+        return self.call("deq", Numbered(QUEUE, number, body), operation=QUEUE)
 
     def ack(self, number: int, status: str = DONE) -> Call:
         task = Numbered(QUEUE, number)
@@ -83,7 +85,7 @@ def test_an_honest_history_of_all_dialects_breaks_nothing(story: Story) -> None:
     story.claim(row("i1", 1, "a", at=5_000, claimant="c1"))
     story.delete("i1", 1)
     story.enq(1, "b")
-    story.deq(1, "b|taskq")
+    story.deq(1, "b")
     story.ack(1)
     story.insert("i3", "c")
     story.enq(2, "d")
@@ -93,7 +95,7 @@ def test_an_honest_history_of_all_dialects_breaks_nothing(story: Story) -> None:
 
 def test_what_one_dialect_inserts_the_other_may_complete(story: Story) -> None:
     story.insert("i1", "a")
-    story.deq(1, '"a|.."')  # a JSON value comes as its text
+    story.deq(1, "a", '"')  # a JSON value comes as its text
     story.ack(1)
     story.enq(2, "b")
     story.claim(row("i2", 1, "b", at=5_000, claimant="c1"))
@@ -111,7 +113,7 @@ def test_nothing_is_lost_that_may_have_been_deleted(story: Story) -> None:
     story.insert("i1", "a")
     story.delete("i1", 0, status=UNKNOWN)
     story.enq(1, "b")
-    story.deq(1, "b|")
+    story.deq(1, "b")
     story.ack(1, UNKNOWN)
     assert story.broken() == []
 
@@ -122,21 +124,21 @@ def test_nothing_can_be_lost_where_nobody_listed_what_was_left(story: Story) -> 
 
 
 def test_a_task_that_nobody_inserted_is_unexpected(story: Story) -> None:
-    story.deq(1, "nobody|")
+    story.deq(1, "nobody")
     assert story.broken() == ["unexpected"]
 
 
 def test_a_task_that_comes_back_after_its_ack_has_returned(story: Story) -> None:
     story.enq(1, "a")
-    story.deq(1, "a|")
+    story.deq(1, "a")
     story.ack(1)
-    story.deq(1, "a|")
+    story.deq(1, "a")
     assert story.broken() == ["returned"]
 
 
 def test_a_task_that_is_there_after_its_ack_has_returned(story: Story) -> None:
     story.enq(1, "a")
-    story.deq(1, "a|")
+    story.deq(1, "a")
     story.ack(1)
     story.leave(row("i1", 2, "a"))
     assert story.broken() == ["returned"]
@@ -159,6 +161,24 @@ def test_what_was_refused_and_is_there_was_done_after_all(story: Story) -> None:
     story.call("modify", None, "a", operation=deleting(), status=REFUSED)
     story.leave(row("i1", 0, "a"))
     assert story.broken() == ["done after all"]
+
+
+def test_a_value_that_is_another_than_was_inserted_is_found(story: Story) -> None:
+    story.insert("i1", "a")
+    story.claim(row("i1", 1, value=b"a|00000000|..", at=5_000, claimant="c1"))
+    story.leave(row("i1", 1, value=b"a|00000000|..", at=5_000, claimant="c1"))
+    assert story.broken() == ["another value", "another value"]
+
+
+@pytest.mark.parametrize("padding", ["", "...", "." * 3_000])
+def test_a_value_tells_whether_it_is_whole(padding: str) -> None:
+    value = value_of("c1.7", padding).encode()
+    assert tag_of(value) == tag_of(b'"%b"' % value) == "c1.7"
+    assert is_whole(value)
+    assert is_whole(b'"%b"' % value)
+    assert not is_whole(value + b".")
+    assert not is_whole(b"x" + value)
+    assert not is_whole(b"")
 
 
 def test_two_claims_of_one_version_are_found(story: Story) -> None:
@@ -215,7 +235,7 @@ def test_a_task_of_a_small_queue_is_claimed_once(story: Story) -> None:
 def test_refusals_say_nothing_about_tasks(story: Story) -> None:
     task = Numbered(QUEUE, 1)
     story.enq(1, "a")
-    story.deq(1, "a|")
+    story.deq(1, "a")
     story.call("ack", Refusal("taskq: no such task"), operation=task)
     story.leave(row("i1", 1, "a"))
     assert story.broken() == []
