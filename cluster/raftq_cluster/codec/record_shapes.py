@@ -60,6 +60,8 @@ class _Setting(_Record, tag=snapshot.SETTING):
     order: Literal["random", "fifo", "priority"] | None
     paused: bool | None
     lease_ms: _First | None
+    lease_ms_min: _First | None = None
+    lease_ms_max: _First | None = None
 
 
 class _Queue(_Record, tag=snapshot.QUEUE):

@@ -36,7 +36,7 @@ def key(name: str, outcome: Any, size_bytes: int = 1) -> tuple[Any, ...]:
 
 
 GOOD = [
-    (SETTING, "/q*", "fifo", None, 1),
+    (SETTING, "/q*", "fifo", None, 1, None, 1_000),
     (QUEUE, "/q", 1, False),
     (READY, 1, ROW),
     (WAITING, 2, ROW),
@@ -65,12 +65,20 @@ def test_each_kind_of_record_passes(record: Any) -> None:
 
 @pytest.mark.parametrize("record", GOOD, ids=str)
 def test_a_field_more_or_less_or_of_another_type_does_not(record: Any) -> None:
-    wrong: list[Any] = [(*record, 1), record[:-1]]
+    wrong: list[Any] = [(*record, 1)]
+    if record[0] != SETTING:
+        wrong.append(record[:-1])
     wrong += [(*record[:place], 1.5, *record[place + 1 :]) for place in range(len(record))]
     wrong += [(*record[:place], {}, *record[place + 1 :]) for place in range(len(record))]
     for bad in wrong:
         with pytest.raises(CodecError):
             check_records([bad])
+
+
+def test_settings_may_come_without_bounds_of_leases() -> None:
+    check_records([(SETTING, "/q", None, None, 1), (SETTING, "/p", None, True, None, 5)])
+    with pytest.raises(CodecError):
+        check_records([(SETTING, "/q", None, None)])
 
 
 @pytest.mark.parametrize(

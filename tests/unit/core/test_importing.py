@@ -15,7 +15,7 @@ from raftq_cluster.core import operations as op
 from raftq_cluster.core.keys import EXPIRED_MAX
 from raftq_cluster.core.machine import Machine
 from raftq_cluster.core.moving import MovingDigest
-from raftq_cluster.core.outcomes import Claimed, Imported, Refused
+from raftq_cluster.core.outcomes import Claimed, Done, Imported, Refused
 from raftq_cluster.core.restoring import restore
 from raftq_cluster.core.snapshot import KEY, QUEUE, READY, Record
 from raftq_cluster.core.state import FREED_MAX
@@ -29,6 +29,10 @@ def full() -> DocTable:
     table = DocTable()
     table.configure("/fifo*", order="fifo")
     table.configure("/paused", paused=True, lease_ms=5_000)
+    bounds = op.ConfigureBounded(
+        op.CONFIGURE_BOUNDED, "", b"", "/bounded", None, None, None, 1_000, 90_000
+    )
+    assert table.do(bounds) == Done()
     for number in range(5):
         table.insert("/a", f"a{number}", value=b"%d" % number, priority=number)
         table.insert("/fifo/x", f"f{number}")
