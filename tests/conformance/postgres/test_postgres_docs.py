@@ -8,8 +8,9 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from tests.support.backend_subjects import START_MS, NodeOverPostgres, Subject
+from tests.support.cutting_proxy import CuttingProxy
 from tests.support.doc_table import NS, claim_docs, doc, held, transact
-from tests.support.postgres_server import fresh_schema, shared_server
+from tests.support.postgres_server import PostgresServer, fresh_schema, shared_server
 from tests.support.task_table import claim
 
 from raftq_cluster.backends.postgres import doc_part
@@ -17,7 +18,7 @@ from raftq_cluster.backends.postgres.connecting import Place
 from raftq_cluster.core import operations as op
 from raftq_cluster.core import queries
 from raftq_cluster.core.doc_store import DOC_BYTES, EMPTY_WINDOW_MS, SET_BYTES
-from raftq_cluster.core.outcomes import DocsClaimed, Done, Refused, Transacted
+from raftq_cluster.core.outcomes import DocsClaimed, Done, Refused, Transacted, Unfinished
 
 pytestmark = pytest.mark.asyncio
 
@@ -105,8 +106,12 @@ async def test_a_doc_that_moves_to_another_set_meanwhile_is_changed_there_or_not
 ) -> None:
     await subject.do(transact(doc_inserts=[doc("d", "k0")]))
 
+    changed: list[Transacted] = []
+
     async def move() -> None:
-        for turn in range(40):
+        turn = 0
+        while turn < 40 or len(changed) < 5:
+            turn += 1
             while True:  # until nobody has changed it between the look and the deletion
                 (row,) = await subject.ask(ALL_DOCS)
                 target = op.DocTarget(NS, "d", row.version)
@@ -116,14 +121,12 @@ async def test_a_doc_that_moves_to_another_set_meanwhile_is_changed_there_or_not
             assert isinstance(done, Transacted)
 
     moving = asyncio.create_task(move())
-    changed = 0
     while not moving.done():
-        for version in range(50):
-            change = op.DocChange(NS, "d", version, value=b"changed")
+        for row in await other.ask(ALL_DOCS):
+            change = op.DocChange(NS, "d", row.version, value=b"changed")
             done = await other.do(transact(doc_changes=[change]))
-            changed += isinstance(done, Transacted)
+            changed += [done] if isinstance(done, Transacted) else []
     await moving
-    assert changed
     async with connection_to(subject) as (connection, schema):
         counted = await connection.fetch(
             f"SELECT s.docs, (SELECT count(*) FROM {schema}.doc d WHERE d.namespace = s.namespace AND d.key = s.key)"
@@ -253,3 +256,45 @@ async def test_a_set_is_held_as_long_as_the_task_that_another_node_gave(
         transact(deletes=[op.Target("t", 1)], doc_changes=[op.DocChange(NS, "d", 1, value=b"2")])
     )
     assert isinstance(done, Transacted)
+
+
+async def test_a_set_that_another_program_has_locked_makes_one_operation_unavailable(
+    subject: Subject,
+) -> None:
+    await subject.do(transact(doc_inserts=[doc("d", "k"), doc("e", "l")]))
+    async with connection_to(subject) as (person, schema):
+        sql = f"ALTER FUNCTION {schema}.gather_docs SET lock_timeout = '100ms'"
+        await person.execute(sql)
+        try:
+            async with person.transaction():
+                await person.execute(f"SELECT FROM {schema}.doc_set WHERE key = 'k' FOR UPDATE")
+                locked, done, beside = await subject.run(
+                    transact(doc_changes=[op.DocChange(NS, "d", 0, value=b"1")]),
+                    transact(doc_changes=[op.DocChange(NS, "e", 0, value=b"1")]),
+                    transact(inserts=[op.Insert("/q", "t")]),
+                )
+        finally:
+            await person.execute(sql.replace("100ms", "5s"))
+    assert isinstance(locked, Unfinished)
+    assert locked.code == "unavailable"
+    assert [type(outcome) for outcome in (done, beside)] == [Transacted, Transacted]
+    assert [row.value for row in await subject.ask(ALL_DOCS)] == [b"", b"1"]
+
+
+async def test_a_commit_of_docs_whose_answer_is_lost_is_looked_up_and_done_once(
+    place: Place,
+) -> None:
+    server = shared_server()
+    assert isinstance(server, PostgresServer), "somebody's server cannot be put behind a proxy"
+    async with CuttingProxy(server.port) as proxy:
+        behind = place._replace(dsn=f"postgresql://raftq@127.0.0.1:{proxy.port}/postgres")
+        subject = Subject(NodeOverPostgres(server, behind))
+        await subject.backend.start()
+        await subject.do(transact(inserts=[op.Insert("/q", "t")], doc_inserts=[doc("d")]))
+        proxy.cut_after(b"COMMIT")
+        change = op.DocChange(NS, "d", 0, value=b"2")
+        done = await subject.do(transact(deletes=[op.Target("t", 0)], doc_changes=[change]))
+        assert isinstance(done, Transacted)
+        assert proxy.cuts == 1
+        assert [(row.value, row.version) for row in await subject.ask(ALL_DOCS)] == [(b"2", 1)]
+        await subject.backend.stop()
