@@ -13,12 +13,15 @@ from raftq_cluster.config import StartError
 from raftq_cluster.config.settings import Settings, without_password
 
 _FIGURES: Final = (
-    ("tasks", "SELECT sum(tasks) FROM {schema}.node"),
-    ("bytes of values", "SELECT sum(value_bytes) FROM {schema}.node"),
-    ("idempotency keys", "SELECT sum(keys) FROM {schema}.node"),
+    ("tasks", "SELECT tasks FROM {schema}.look(0, 0, 0)"),
+    ("bytes of values", "SELECT value_bytes FROM {schema}.look(0, 0, 0)"),
+    ("idempotency keys", "SELECT keys FROM {schema}.look(0, 0, 0)"),
     ("docs", "SELECT coalesce(sum(docs), 0) FROM {schema}.doc_set"),
     ("sets of docs", "SELECT count(*) FROM {schema}.doc_set"),
-    ("nodes", "SELECT count(*) FROM {schema}.node WHERE session <> 0"),
+    (
+        "nodes",
+        "SELECT count(*) || coalesce(' (' || string_agg(name, ', ') || ')', '') FROM {schema}.nodes()",
+    ),
     ("bytes of table and indexes", "SELECT pg_total_relation_size('{schema}.task')"),
     (
         "bytes of docs and indexes",

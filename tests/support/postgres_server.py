@@ -41,8 +41,10 @@ _PR_SET_PDEATHSIG: Final = 1
 _EMPTY: Final = """
 DELETE FROM raftq.task; DELETE FROM raftq.key; DELETE FROM raftq.queue; DELETE FROM raftq.setting; DELETE FROM raftq.inserted;
 DELETE FROM raftq.doc; DELETE FROM raftq.doc_set;
-DELETE FROM raftq.node WHERE session <> 0;
+DELETE FROM raftq.node WHERE session <> 0; DELETE FROM raftq.share WHERE session <> 0; DELETE FROM raftq.tally;
+DELETE FROM raftq.returned;
 UPDATE raftq.node SET now_ms = 0, tasks = 0, value_bytes = 0, keys = 0, key_bytes = 0, empty_sets = 0;
+UPDATE raftq.share SET now_ms = 0, seq_block = 0, tasks = 0, value_bytes = 0, keys = 0, key_bytes = 0;
 UPDATE raftq.state SET settings_version = settings_version + 1;
 """
 _numbers = count(1)

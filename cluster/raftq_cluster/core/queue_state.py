@@ -110,6 +110,13 @@ class QueueState:
         elif after:
             counts[after] = counts.get(after, 0) + 1
 
+    def claim_counts(self) -> dict[int, int]:
+        """Give number of claims -> tasks that have it, for all numbers but 0."""
+        counts = dict(self._claim_counts)
+        if self._claimed_once:
+            counts[1] = self._claimed_once
+        return counts
+
     def number(self, task: Task) -> None:
         """Give the task the next integer id."""
         task.serial = self.next_serial

@@ -32,10 +32,11 @@ from raftq_cluster.backends.postgres.exporting import records_of
 from raftq_cluster.backends.postgres.importing import TakingIn
 from raftq_cluster.backends.postgres.neighbours import Neighbours
 from raftq_cluster.backends.postgres.reading import Reader
+from raftq_cluster.backends.postgres.sessions import Identity
 from raftq_cluster.backends.postgres.submissions import tell
 from raftq_cluster.backends.postgres.transaction import Transactions
 from raftq_cluster.backends.postgres.view import View
-from raftq_cluster.backends.postgres.writer import UNAVAILABLE, UNKNOWN, Writer
+from raftq_cluster.backends.postgres.writer import SESSION_BITS, UNAVAILABLE, UNKNOWN, Writer
 from raftq_cluster.config import StartError
 from raftq_cluster.core.importing import REFUSED
 from raftq_cluster.core.operations import Operation, Tick
@@ -45,7 +46,6 @@ from raftq_cluster.core.snapshot import Record
 from raftq_cluster.version import VERSION
 
 READ_WAIT_S: Final = 10.0
-SESSION_BITS: Final = 62
 _NOT_RUNNING: Final = "the node does not run"
 
 _log = structlog.get_logger(__name__)
@@ -73,25 +73,25 @@ class PostgresBackend:
     ) -> None:
         self._place = place
         chance = SystemRandom()
-        self._session = chance.getrandbits(SESSION_BITS)  # never a test's: rows outlive processes
-        self._node_id = node_id or f"pg-{self._session:016x}"
+        session = chance.getrandbits(SESSION_BITS)  # never a test's: rows outlive processes
+        self._node_id = node_id or f"pg-{session:016x}"
         self._on_fatal = on_fatal
         self._listener: Callable[[Ready], None] | None = None
         random = Random(chance.getrandbits(64) if seed is None else seed)  # noqa: S311 - it chooses tasks, it guards nothing
         self._view = View(clock)
         self._random = random
         self._writer = Writer(
-            place, self._node_id, self._view, random, self._session, self._tell_listener
+            place, Identity(self._node_id), self._view, random, session, self._tell_listener
         )
         self._neighbours = Neighbours(
             place,
             self._writer.transactions.channel,
-            self._session,
+            self._writer,
             self._view,
             self._tell_listener,
         )
-        self._previews = Transactions(place.schema, self._view, random, self._session)
-        self._reader = Reader(place.schema)
+        self._previews = Transactions(place.schema, self._view, random, session, previews=True)
+        self._reader = Reader(place.schema, self._view)
         self._reading = asyncio.Lock()
         self._read_connection: asyncpg.Connection | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -124,11 +124,11 @@ class PostgresBackend:
 
     async def _learn(self, connection: asyncpg.Connection) -> None:
         found = await sessions.find_state(connection, self._place.schema)
-        *load, log_ms, index, due_ms, now_ms, self._cluster_id = found
-        self._view.see_time(log_ms if self._view.clock else max(log_ms, now_ms))
-        self._view.see_load(Load(*load))
-        self._view.see_index(index)
-        self._view.see_due(due_ms)
+        self._cluster_id = found.cluster_id
+        self._view.see_time(found.log_ms if self._view.clock else max(found.log_ms, found.now_ms))
+        self._view.see_load(Load(*found[:4]))
+        self._view.see_index(found.log_index)
+        self._view.see_due(found.due_ms)
         commit = await connection.fetchval("SHOW synchronous_commit")
         self._durability = f"postgres (synchronous_commit = {commit})"
 
@@ -239,12 +239,23 @@ class PostgresBackend:
         return self._view.load
 
     def advertise(self, http: str, text: str) -> None:
-        """Nodes over one database need not know each other."""
+        """Say it in this node's row, within a second."""
+        self._writer.identity = self._writer.identity._replace(http=http, text=text)
 
     def status(self) -> Status:
-        """One member: every node is complete in itself."""
+        """The nodes over the database, as of a second ago: each is complete in itself, as a leader is."""
         index, is_ready = self._view.index, self._is_running and self._writer.is_connected
-        member = MemberStatus(self._node_id, "leader", "", "", "", index, 0, 0, VERSION)
+        identity, session = self._writer.identity, self._writer.transactions.session
+        me = MemberStatus(
+            self._node_id, "leader", "", identity.http, identity.text, index, 0, 0, VERSION
+        )
+        others = [
+            MemberStatus(
+                row.name, "leader", "", row.http, row.text, index, 0, row.silent_ms, row.version
+            )
+            for row in self._neighbours.members
+            if row.session != session
+        ]
         return Status(
             self._cluster_id,
             self._node_id,
@@ -254,7 +265,7 @@ class PostgresBackend:
             self._node_id if is_ready else "",
             index,
             is_ready,
-            (member,),
+            (me, *others),
         )
 
     async def change_members(self, change: MemberChange) -> None:

@@ -13,6 +13,7 @@ from raftq_cluster.core.ready import FIFO, RANDOM
 from raftq_cluster.core.task import GONE, Task
 
 _UPDATE_COLUMNS: Final = 9
+_LAST: Final = (2**63, 0)  # behind every place
 _INSERT_COLUMNS: Final = 17
 
 
@@ -24,6 +25,9 @@ class Changes:
         machine = working_set.machine
         self._position = machine.now_ms << POSITION_BITS
         self.ready: list[tuple[str, tuple[int, int]]] = []  # queues and places of ready tasks
+        self.returned: dict[str, tuple[int, int]] = {}  # the first places that nobody expects
+        self._seq_before = working_set.seq_before
+        self._seq_after = machine.seq
         self.deleted: list[str] = []
         self.updates: list[tuple[Any, ...]] = []
         self.inserts: list[tuple[Any, ...]] = []
@@ -44,8 +48,11 @@ class Changes:
         for task in working_set.arriving:
             if task not in working_set.touched.before:
                 self._update(task)
+        taken = working_set.taken.values()
         self.tasks = len(machine.tasks) - working_set.tasks_before
+        self.tasks += sum([tasks for tasks, _ in taken])
         self.value_bytes = machine.value_bytes - working_set.value_bytes_before
+        self.value_bytes += sum([size for _, size in taken])
         self.docs: DocChanges | None = None
         if working_set.docs is not None:
             self.docs = DocChanges(working_set.docs)
@@ -83,6 +90,9 @@ class Changes:
             place = (0, self._position + self._draw(1 << POSITION_BITS))
         else:
             place = ((0 if order == FIFO else -task.priority), task.seq)
+            is_new = self._seq_before < task.seq <= self._seq_after
+            if (order != FIFO or not is_new) and place < self.returned.get(queue.name, _LAST):
+                self.returned[queue.name] = place
         self.ready.append((queue.name, place))
         return place
 
@@ -124,6 +134,7 @@ class Changes:
         ]
         self.numbers: tuple[list[Any], ...] = (
             [queue.name for queue in given],
+            [before.get(queue.name, 0) for queue in given],
             [queue.next_serial for queue in given],
             [queue.serial_born for queue in given],
         )

@@ -26,7 +26,7 @@ FROM found LEFT JOIN {schema}.queue q ON q.name = found.queue WHERE found.queue 
 _REORDER: Final = """
 UPDATE {schema}.task SET
     lane = CASE $2 WHEN 'priority' THEN -priority::bigint ELSE 0 END,
-    pos = CASE $2 WHEN 'random' THEN ({schema}.clock_ms() << 20) + (random() * 1048575)::bigint ELSE seq END
+    pos = CASE $2 WHEN 'random' THEN ($3::bigint << 20) + (random() * 1048575)::bigint ELSE seq END
 WHERE queue = ANY ($1) AND lane IS NOT NULL
 """
 _PUT: Final = """
@@ -53,8 +53,7 @@ async def learn(connection: asyncpg.Connection, schema: str, known: Known, versi
     settings = await read_settings(connection, schema)
     sql = f"SELECT name, serial_born FROM {schema}.queue WHERE version > $1"  # noqa: S608 - a checked name
     rows = await connection.fetch(sql, known.version)
-    known.numbered.update(map(tuple, rows))
-    return Known(version, settings, known.numbered)
+    return Known(version, settings, {**known.numbered, **dict(map(tuple, rows))})
 
 
 async def read_settings(connection: asyncpg.Connection, schema: str) -> SettingsTable:
@@ -76,9 +75,16 @@ def copy_of(table: SettingsTable) -> SettingsTable:
 
 
 async def write_settings(
-    connection: asyncpg.Connection, schema: str, old: SettingsTable, new: SettingsTable
+    connection: asyncpg.Connection,
+    schema: str,
+    old: SettingsTable,
+    new: SettingsTable,
+    now_ms: int,
 ) -> dict[str, int]:
-    """Write what changed; give the queues that go on, and how many of their tasks can be claimed."""
+    """Write what changed; give the queues that go on, and how many of their tasks can be claimed.
+
+    ``now_ms`` is the batch's time: where tasks stand whose order is random from now on.
+    """
     before, after = ({row.pattern: row for row in table.rows()} for table in (old, new))
     changed = [
         pattern for pattern in {**before, **after} if before.get(pattern) != after.get(pattern)
@@ -89,14 +95,18 @@ async def write_settings(
         else:
             sql = f"DELETE FROM {schema}.setting WHERE pattern = $1"  # noqa: S608 - a checked name
             await connection.execute(sql, pattern)
-    await connection.execute(f"UPDATE {schema}.state SET settings_version = settings_version + 1")  # noqa: S608 - the same
+    # Not the next number: a node may remember it of commits that a failover has lost.
+    await connection.execute(
+        f"UPDATE {schema}.state SET"  # noqa: S608 - the same
+        " settings_version = settings_version + 1 + (random() * 1000000)::bigint"
+    )
     ready = await connection.fetch(_READY_QUEUES.format(schema=schema))
     affected = [
         (name, serial_born)
         for name, serial_born in ready
         if any(matches(pattern, name) for pattern in changed)
     ]
-    await _reorder(connection, schema, affected, old, new)
+    await _reorder(connection, schema, affected, old, new, now_ms)
     going_on = [
         name for name, _ in affected if old.resolve(name).paused and not new.resolve(name).paused
     ]
@@ -114,6 +124,7 @@ async def _reorder(
     affected: list[tuple[str, bool]],
     old: SettingsTable,
     new: SettingsTable,
+    now_ms: int,
 ) -> None:
     """Put the ready tasks of queues whose order changed into the new one."""
     by_order: dict[str, list[str]] = {}
@@ -122,7 +133,7 @@ async def _reorder(
         if order != _order_of(old, name, serial_born):
             by_order.setdefault(order, []).append(name)
     for order, names in by_order.items():
-        await connection.execute(_REORDER.format(schema=schema), names, order)
+        await connection.execute(_REORDER.format(schema=schema), names, order, now_ms)
 
 
 def _order_of(table: SettingsTable, name: str, serial_born: bool) -> str:

@@ -25,7 +25,7 @@ from raftq_cluster.core.snapshot import (
 ROWS_FETCHED: Final = 64  # at once: their values may be large
 _HEAD: Final = """
 SELECT (SELECT last_value FROM {schema}.log_index), (SELECT last_value FROM {schema}.seq_block),
-    greatest({schema}.clock_ms(), (SELECT max(now_ms) FROM {schema}.node))
+    greatest({schema}.clock_ms(), (SELECT log_ms FROM {schema}.look(0, 0, 0)))
 """
 _TASKS: Final = """
 SELECT t.lane IS NOT NULL, t.seq, t.id, t.version, t.queue, t.at, t.value, t.kind, t.claimant, t.claims,

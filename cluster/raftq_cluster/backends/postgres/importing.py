@@ -42,8 +42,11 @@ SELECT (SELECT count(*) FROM {schema}.task), (SELECT count(*) FROM {schema}.queu
     (SELECT count(*) FROM {schema}.doc_set)
 """
 _NEW_SETTINGS: Final = """
-UPDATE {schema}.state SET settings_version = settings_version + 1 RETURNING settings_version
+UPDATE {schema}.state SET settings_version = settings_version + 1 + (random() * 1000000)::bigint
+RETURNING settings_version
 """
+# All nodes begin anew: what they remember of places and times does not hold for what is taken in.
+_FOLD: Final = "SELECT {schema}.fold(session) FROM {schema}.nodes()"
 _NUMBER_FROM: Final = """
 SELECT setval('{schema}.seq_block', greatest($1::bigint, (SELECT last_value FROM {schema}.seq_block)))
 """
@@ -135,6 +138,7 @@ class TakingIn:
         await self._connection.execute(
             _COUNT.format(schema=self._schema), *vars(self._counts).values()
         )
+        await self._connection.fetchval(f"SELECT {self._schema}.recount()")
         await self._connection.fetchval(f"SELECT nextval('{self._schema}.log_index')")
         digest = MovingDigest()
         async for records in records_of(self._connection, self._schema):
@@ -156,6 +160,7 @@ class TakingIn:
         found = what_is_there(list(zip(counts, names, strict=True)))
         if found:
             raise BackendError(REFUSED, f"this store is not empty: it has {found}")
+        await connection.fetch(_FOLD.format(schema=schema))
         self._version = await connection.fetchval(_NEW_SETTINGS.format(schema=schema))
 
     async def _write(self) -> None:

@@ -16,24 +16,14 @@ import structlog
 from raftq_cluster.backends.api import Load, Ready
 from raftq_cluster.backends.postgres import connecting, sessions
 from raftq_cluster.backends.postgres.connecting import FAILURES, Place
+from raftq_cluster.backends.postgres.counting import QueueCounts
 from raftq_cluster.backends.postgres.view import View
+from raftq_cluster.backends.postgres.writer import Writer
 from raftq_cluster.config import StartError
 
 ASK_S: Final = 1.0
-HEARTBEATS: Final = 60  # of askings: the node's row says that it lives
-_COUNT_MAX: Final = 100  # of the tasks of one queue that a poll counts
-_READY: Final = """
-WITH RECURSIVE found AS (
-    (SELECT queue FROM {schema}.task WHERE lane IS NOT NULL ORDER BY queue LIMIT 1)
-    UNION ALL
-    SELECT (SELECT t.queue FROM {schema}.task t
-            WHERE t.lane IS NOT NULL AND t.queue > found.queue ORDER BY t.queue LIMIT 1)
-    FROM found WHERE found.queue IS NOT NULL)
-SELECT found.queue, (SELECT count(*) FROM (SELECT FROM {schema}.task t
-    WHERE t.queue = found.queue AND t.lane IS NOT NULL LIMIT {most}) AS first)
-FROM found WHERE found.queue IS NOT NULL
-"""
-
+WINDOW_MS: Final = 2_000  # of the arrivals that are looked for: until after the next asking
+FOLDS: Final = 10  # of askings: rows of nodes that are silent for long are folded
 _log = structlog.get_logger(__name__)
 
 
@@ -43,7 +33,7 @@ class Neighbours:
     Args:
         place: where the tasks are.
         channel: of the notifications.
-        session: number of this node's life; its own notifications are passed over.
+        writer: does what is to be done; its own notifications are passed over.
         view: what the node knows; kept up to date.
         on_ready: told what became claimable elsewhere.
     """
@@ -52,18 +42,20 @@ class Neighbours:
         self,
         place: Place,
         channel: str,
-        session: int,
+        writer: Writer,
         view: View,
         on_ready: Callable[[Ready], None],
     ) -> None:
         self._place = place
         self._channel = channel
-        self._session = session
+        self._writer = writer
         self._view = view
         self._on_ready = on_ready
         self._connection: asyncpg.Connection | None = None
         self._is_listening = False
+        self._counts = QueueCounts(place.schema, view)
         self._asked = 0
+        self.members: list[sessions.Node] = []  # the nodes that live, a second ago
         self._reason = ""  # why the database could not be asked, as it was logged
 
     async def open(self, connection: asyncpg.Connection) -> None:
@@ -106,27 +98,35 @@ class Neighbours:
     async def _ask(self, connection: asyncpg.Connection) -> None:
         schema, view = self._place.schema, self._view
         known, was_listening = view.index, self._is_listening
-        if await sessions.take_over_counts(connection, schema):
-            view.floors.forget()
         await sessions.forget_sets(connection, schema, view.now_ms())
-        found = await sessions.find_state(connection, schema)
-        *load, log_ms, index, due_ms, now_ms, _ = found
+        floors, before_ms = view.floors, view.now_ms() + WINDOW_MS
+        found = await sessions.find_state(
+            connection, schema, floors.waiting_ms, before_ms, floors.taken
+        )
+        index = found.log_index
         if view.clock is None:
-            view.see_time(max(log_ms, now_ms))
+            view.see_time(max(found.log_ms, found.now_ms))
         if index > view.index:  # of what this node did itself it knows better than a moment ago
-            view.see_load(Load(*load))
-        view.see_due(due_ms)
+            view.see_load(Load(*found[:4]))
+        view.see_due(found.due_ms)
+        self._writer.let_pass(has_inserted=found.has_inserted)
+        await self._see_members(connection)
         ready: Ready = {}
         if index > known and view.index < index and not was_listening:
-            sql = _READY.format(schema=schema, most=_COUNT_MAX)
-            ready = dict(map(tuple, await connection.fetch(sql)))
+            ready = await self._counts.ready(connection)
         view.see_index(index)
         self._is_listening = self._place.listens
         self._on_ready(ready)
+
+    async def _see_members(self, connection: asyncpg.Connection) -> None:
+        schema, writer = self._place.schema, self._writer
+        session, identity = writer.transactions.session, writer.identity
         self._asked += 1
-        if self._asked % HEARTBEATS == 0:
-            sql = f"UPDATE {schema}.node SET seen_at = now() WHERE session = $1"  # noqa: S608 - a checked name
-            await connection.execute(sql, self._session)
+        if self._asked % FOLDS == 0:
+            await sessions.fold_silent(connection, schema, session)
+        self.members = await sessions.members(connection, schema)
+        if any(row[0] == session and row[2:4] != identity[1:] for row in self.members):
+            await sessions.advertise(connection, schema, session, identity)
 
     def _hear(self, _connection: Any, _pid: int, _channel: str, news: Any) -> None:
         """Take a notification: ``[session, {queue: count}, next_due_ms]``."""
@@ -137,8 +137,7 @@ class Neighbours:
         except (ValueError, TypeError, AttributeError):
             _log.warning("a notification is malformed", news=str(news)[:200])
             return
-        if session != self._session:
-            self._view.floors.forget()
+        if session != self._writer.transactions.session:
             self._view.see_due(due_ms)
             self._on_ready(ready)
 

@@ -9,7 +9,11 @@ from typing import Any, Final
 
 import asyncpg
 
+from raftq_cluster.backends.postgres import sessions
 from raftq_cluster.backends.postgres.configuring import read_settings
+from raftq_cluster.backends.postgres.counting import QueueCounts
+from raftq_cluster.backends.postgres.tallies import Counts
+from raftq_cluster.backends.postgres.view import View
 from raftq_cluster.core import queries
 from raftq_cluster.core.calendar import BUCKET_SHIFT
 from raftq_cluster.core.doc_store import Doc, DocStore, Lock
@@ -18,22 +22,15 @@ from raftq_cluster.core.machine import Machine
 from raftq_cluster.core.outcomes import DocRow, NamespaceStats, QueueStats, SettingsRow, TaskRow
 from raftq_cluster.core.queries import Query
 from raftq_cluster.core.ready import FIFO, RANDOM
+from raftq_cluster.core.settings import Effective
 from raftq_cluster.core.task import task_of
 
 _NO_VALUE: Final = "''::bytea"
+_AHEAD_MS: Final = 1_000  # that the database's clock may be before what this node believes
 _COLUMNS: Final = (
     "t.id, t.version, t.queue, t.at, {value}, t.kind, t.claimant, t.claims, t.attempt, t.priority, t.err,"
     " t.created, t.modified, t.serial"
 )
-_STATS: Final = """
-SELECT t.queue, count(*), count(t.lane), count(*) FILTER (WHERE t.lane IS NULL AND t.claimant <> '' AND t.version > 0),
-    max(t.claims), min(t.at) FILTER (WHERE t.lane IS NOT NULL),
-    (SELECT q.serial_born FROM {schema}.queue q WHERE q.name = t.queue)
-FROM {schema}.task t
-WHERE (cardinality($1::text[]) = 0 AND cardinality($2::text[]) = 0)
-    OR t.queue = ANY ($2) OR EXISTS (SELECT FROM unnest($1::text[]) AS p WHERE starts_with(t.queue, p))
-GROUP BY t.queue ORDER BY t.queue LIMIT $3
-"""
 _BY_ID: Final = """
 SELECT {columns} FROM unnest($1::text[]) WITH ORDINALITY AS n (id, place) JOIN {schema}.task t ON t.id = n.id
 WHERE ($2 = '' OR t.queue = $2) AND ($3 = '' OR (t.claimant = $3 AND t.lane IS NULL AND t.version > 0))
@@ -115,10 +112,13 @@ class Reader:
 
     Args:
         schema: where the tables are.
+        view: what the node knows.
     """
 
-    def __init__(self, schema: str) -> None:
+    def __init__(self, schema: str, view: View) -> None:
         self._schema = schema
+        self._view = view
+        self._counts = QueueCounts(schema, view)
         self._answers: dict[type, Callable[[asyncpg.Connection, Any], Coroutine[Any, Any, Any]]] = {
             queries.Queues: self._queues,
             queries.Tasks: self._tasks,
@@ -144,42 +144,22 @@ class Reader:
             return index, await self._answers[type(query)](connection, query)
 
     async def time(self, connection: asyncpg.Connection) -> tuple[int, int, int | None]:
-        """Give the log index, the database's time, and when the first waiting task arrives."""
-        return tuple(
-            await connection.fetchrow(
-                f"SELECT (SELECT last_value FROM {self._schema}.log_index),"  # noqa: S608 - a checked name
-                f" greatest({self._schema}.clock_ms(), (SELECT max(now_ms) FROM {self._schema}.node)),"
-                f" (SELECT at FROM {self._schema}.task WHERE lane IS NULL ORDER BY at LIMIT 1)"
-            )
+        """Give the log index, the database's time, and when the first task arrived that waits nevertheless."""
+        view = self._view
+        found = await sessions.find_state(
+            connection, self._schema, view.floors.waiting_ms, view.now_ms() + _AHEAD_MS
         )
+        due_ms = 0 if found.has_inserted else found.due_ms
+        return found.log_index, max(found.now_ms, found.log_ms), due_ms
 
     async def _queues(self, connection: asyncpg.Connection, query: queries.Queues) -> Any:
         settings = await read_settings(connection, self._schema)
-        rows = await connection.fetch(
-            _STATS.format(schema=self._schema),
-            list(query.prefixes),
-            list(query.names),
-            query.limit,
-        )
-        found = []
-        for name, tasks, ready, claimed, max_claims, oldest, serial_born in rows:
-            effective = settings.resolve(name)
-            found.append(
-                QueueStats(
-                    name=name,
-                    tasks=tasks,
-                    ready=ready,
-                    claimed=claimed,
-                    delayed=tasks - ready - claimed,
-                    max_claims=max_claims,
-                    oldest_ready_at=None
-                    if oldest is None
-                    else oldest >> BUCKET_SHIFT << BUCKET_SHIFT,
-                    order=effective.order or (FIFO if serial_born else RANDOM),
-                    paused=bool(effective.paused),
-                )
-            )
-        return found
+        counts = await self._counts.of(connection, query.prefixes, query.names, query.limit)
+        ages = await self._counts.oldest(connection, list(counts))
+        return [
+            _stats(name, found, settings.resolve(name), *ages.get(name, (None, False)))
+            for name, found in counts.items()
+        ]
 
     async def _tasks(self, connection: asyncpg.Connection, query: queries.Tasks) -> Any:
         columns = _columns(with_values=not query.omit_values)
@@ -300,6 +280,23 @@ def _shared_out(names: list[str], limit: int) -> tuple[tuple[str, int], ...]:
 
 def _columns(*, with_values: bool) -> str:
     return _COLUMNS.format(value="t.value" if with_values else _NO_VALUE)
+
+
+def _stats(
+    name: str, counts: Counts, settings: Effective, oldest: int | None, serial_born: bool
+) -> QueueStats:
+    tasks, ready, claimed, claims = counts
+    return QueueStats(
+        name=name,
+        tasks=tasks,
+        ready=ready,
+        claimed=claimed,
+        delayed=tasks - ready - claimed,
+        max_claims=max(claims, default=0),
+        oldest_ready_at=None if oldest is None else oldest >> BUCKET_SHIFT << BUCKET_SHIFT,
+        order=settings.order or (FIFO if serial_born else RANDOM),
+        paused=bool(settings.paused),
+    )
 
 
 def row_of(fields: Any) -> TaskRow:

@@ -6,6 +6,7 @@ is rolled back after two. Knows nothing of retries.
 
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from random import Random
@@ -18,8 +19,8 @@ from raftq_cluster.backends.postgres import doc_part
 from raftq_cluster.backends.postgres.changes import Changes
 from raftq_cluster.backends.postgres.configuring import Known, copy_of, learn, write_settings
 from raftq_cluster.backends.postgres.connecting import FAILURES
-from raftq_cluster.backends.postgres.floors import POSITION_BITS
 from raftq_cluster.backends.postgres.needs import Needs, needs_of
+from raftq_cluster.backends.postgres.tallies import Tallies
 from raftq_cluster.backends.postgres.view import View
 from raftq_cluster.backends.postgres.working_set import WorkingSet
 from raftq_cluster.core.operations import Operation
@@ -27,12 +28,16 @@ from raftq_cluster.core.outcomes import Outcome
 from raftq_cluster.core.queries import DryRun
 from raftq_cluster.core.settings import SettingsTable
 
-_GATHER_ARGUMENTS: Final = 18
-_STORE_ARGUMENTS: Final = 43
+_GATHER_ARGUMENTS: Final = 24
+_STORE_ARGUMENTS: Final = 59
 _NEWS_BYTES_MAX: Final = 7_000  # a notification may have 8,000
 _SEED_BITS: Final = 64
 # A server's process counts what it did only between transactions: autovacuum would never hear of dead rows.
 CHAIN_S: Final = 0.5
+BEAT_S: Final = (
+    2.0  # a node that has nothing to write says so often that it lives, and what time it has
+)
+RETURNED_KEPT_S: Final = 60.0  # others have looked by then, or look anew
 
 
 class Answered(NamedTuple):
@@ -43,6 +48,10 @@ class Answered(NamedTuple):
     log_index: int
 
 
+class ServerChangedError(Exception):
+    """Another server answers than the one of which this node remembers something."""
+
+
 class Transactions:
     """Runs batches over one connection at a time.
 
@@ -51,6 +60,7 @@ class Transactions:
         view: learns what every batch sees.
         random: chooses tasks; guards nothing.
         session: number of this life of the node.
+        previews: whether this only asks what would be.
         has_more: whether another batch will be run at once, so that its transaction may be begun.
     """
 
@@ -61,9 +71,13 @@ class Transactions:
         random: Random,
         session: int,
         has_more: Callable[[], bool] = lambda: False,
+        *,
+        previews: bool = False,
     ) -> None:
         self.session = session
-        self.batch = 0  # number of the last batch that was stored
+        self.batch = 0  # number of the last batch that was committed
+        self.server: int | None = None
+        self.stored_s = time.monotonic()  # when something was committed last
         self._paused_s = 0.0  # when there was no transaction last
         self.is_committing = False  # whether a failure now may have come after the commit
         self.in_doubt: Answered | None = None  # what to say if that commit was done
@@ -71,6 +85,7 @@ class Transactions:
         self._has_more = has_more
         self._view = view
         self._random = random
+        self._previews = previews
         self._known = Known(0, SettingsTable(), {})
         gather = _call(schema, "gather", _GATHER_ARGUMENTS)
         store = _call(schema, "store", _STORE_ARGUMENTS)
@@ -81,6 +96,17 @@ class Transactions:
         # In this order, which is that of the locks.
         self._gather_with_docs_sql = f"SELECT * FROM {gather_docs} UNION ALL SELECT * FROM {gather}"  # noqa: S608 - the same
         self._store_with_docs_sql = f"SELECT {store} FROM {store_docs}"  # noqa: S608 - the same
+        self._tallies = Tallies()
+        self._returned: deque[tuple[float, int]] = deque()  # when, and by which batch
+
+    def begin(self, session: int) -> None:
+        """Remember nothing, and go on as a session whose row was just made."""
+        self.session, self.batch, self.server = session, 0, None
+        self.is_committing = False
+        self._known = Known(0, SettingsTable(), {})
+        self._tallies = Tallies()
+        self._returned.clear()
+        self._view.floors.forget()
 
     @property
     def channel(self) -> str:
@@ -100,7 +126,6 @@ class Transactions:
             if not connection.is_closed() and not self.is_committing:
                 with suppress(*FAILURES):
                     await connection.execute("ROLLBACK")
-            self._view.floors.forget()
             raise
         return answered
 
@@ -132,22 +157,31 @@ class Transactions:
         changes = Changes(working_set, self._random.randrange)
         old, new = self._known.settings, working_set.machine.settings
         if needs.is_alone and new.rows() != old.rows():
-            ready |= await write_settings(connection, self._schema, old, new)
-        elif changes.is_nothing() and not working_set.is_dirty():
+            ready |= await write_settings(connection, self._schema, old, new, head.now_ms)
+        elif changes.is_nothing() and not (working_set.is_dirty() or self._is_beat_due()):
             await self._end(connection, "ROLLBACK")
             self._view.see_head(head)
             self._learn_floors(working_set, (), generation)
             working_set.close()
             return Answered(outcomes, ready, self._view.index)
-        stored = await self._store(connection, working_set, changes, ready)
+        writing = self._tallies.writing(working_set.deltas())
+        stored = await self._store(connection, working_set, changes, ready, writing.columns)
         self._see(head._replace(log_index=stored[0]), stored, changes)
         self.in_doubt = answered = Answered(outcomes, ready, stored[0])
         self.is_committing = True
         await self._end(connection, "COMMIT")
         self.is_committing = False
+        self.batch += 1
+        self.stored_s = time.monotonic()
+        self._tallies.written(writing, self.batch)
+        if changes.returned:
+            self._returned.append((self.stored_s, self.batch))
         self._learn_floors(working_set, changes.ready, generation)
         working_set.close()
         return answered
+
+    def _is_beat_due(self) -> bool:
+        return time.monotonic() - self.stored_s > BEAT_S
 
     def _learn_floors(
         self,
@@ -158,7 +192,7 @@ class Transactions:
         known = self._known
         orders = {
             name: known.order_of(name)
-            for name in working_set.needs.claims
+            for name in working_set.first_ready
             if not known.settings.resolve(name).paused
         }
         self._view.floors.learn(working_set, orders, written, generation)
@@ -181,6 +215,7 @@ class Transactions:
 
     async def _gather(self, connection: asyncpg.Connection, needs: Needs) -> WorkingSet:
         """Read, and read again if what is remembered was not true, or answers name further tasks."""
+        cleaned: list[Any] = []  # what earlier questions of the same transaction took away
         while True:
             if any(
                 is_insert and name not in self._known.numbered
@@ -191,27 +226,44 @@ class Transactions:
             floors.forget_old()
             rows = await self._gathered(connection, needs)
             working_set = WorkingSet(needs, self._known, rows)
-            if working_set.head.nodes > 1 and floors.waiting_ms >= 0:
-                working_set.close()
-                floors.forget()  # somebody else has come
-                continue
+            self._check_server(working_set.head.server)
             version = working_set.head.settings_version
-            if version != self._known.version:
-                working_set.close()
-                self._known = await learn(connection, self._schema, self._known, version)
-                continue
-            if working_set.is_complete():
+            is_known = version == self._known.version
+            if is_known and working_set.is_complete():
+                working_set.count_cleaned(cleaned)
                 return working_set
+            cleaned.append(working_set.cleaned())
             working_set.close()
+            if not is_known:
+                await self._learn(connection, version)
+
+    async def _learn(self, connection: asyncpg.Connection, version: int) -> None:
+        """Learn settings, and forget floors where the order of a queue may have become another one."""
+        before, floors = self._known, self._view.floors
+        self._known = await learn(connection, self._schema, before, version)
+        if self._known.settings.rows() != before.settings.rows():
+            floors.forget()
+        for name in self._known.numbered.keys() - before.numbered.keys():
+            floors.forget_queue(name)
 
     async def _gathered(self, connection: asyncpg.Connection, needs: Needs) -> Sequence[Any]:
         sql, arguments = self._gather_sql, self._gather_arguments(needs)
         if needs.is_about_docs():
-            clock_ms, known_ms = arguments[2:4]
+            clock_ms, known_ms = arguments[1:3]
             sql = self._gather_with_docs_sql
             arguments += doc_part.gather_arguments(needs, self.session, clock_ms, known_ms)
         rows: Sequence[Any] = await connection.fetch(sql, *arguments)
         return rows
+
+    def _check_server(self, server: int) -> None:
+        """Notice that another server answers, also where a pooler keeps the connection.
+
+        Its commits may be fewer than those of which this node remembers something.
+        """
+        if self.server is None or self._previews:
+            self.server = server
+        elif self.server != server:
+            raise ServerChangedError
 
     def _gather_arguments(self, needs: Needs) -> list[Any]:
         view, known = self._view, self._known
@@ -222,7 +274,6 @@ class Transactions:
         floors = view.floors
         places = [floors.of(name) for name in claimed]
         return [
-            self.session,
             needs.is_alone,
             None if view.clock is None else view.clock(),
             view.log_ms,
@@ -234,18 +285,20 @@ class Transactions:
             claimed,
             [needs.claims[name] for name in claimed],
             [known.order_of(name) for name in claimed],
-            [self._start(place[1]) for place in places],
+            [self._random.random() for _ in places],
             [place[0] for place in places],
             [place[1] for place in places],
+            [floors.is_worth_learning(name) for name in claimed],
             floors.waiting_ms,
+            floors.keys_ms,
             view.next_due_ms is not None and view.next_due_ms <= view.now_ms(),
             list(needs.keys),
+            self.session,
+            list(floors.seen),
+            list(floors.seen.values()),
+            not self._previews,
+            floors.taken,
         ]
-
-    def _start(self, floor: int) -> int:
-        """Choose a moment since the floor, and among those that arrived in it."""
-        end = self._view.now_ms() << POSITION_BITS
-        return self._random.randrange(max(floor, 0), max(end, floor, 0) + 1)
 
     async def _store(
         self,
@@ -253,9 +306,10 @@ class Transactions:
         working_set: WorkingSet,
         changes: Changes,
         ready: Ready,
+        tallies: Sequence[Sequence[Any]],
     ) -> Sequence[int]:
         head = working_set.head
-        self.batch = self._random.getrandbits(62)
+        returned = changes.returned
         news = self._news(ready, changes.next_due_ms) if head.nodes > 1 else []
         sql, doc_arguments = self._store_sql, []
         if changes.docs is not None:
@@ -265,14 +319,30 @@ class Transactions:
             self.session,
             self.batch,
             head.now_ms,
+            head.seq_block,
             changes.tasks,
             changes.value_bytes,
+            head.keys_gone,
+            head.key_bytes_gone,
             *changes.arguments(),
+            *tallies,
+            list(returned),
+            [lane for lane, _ in returned.values()],
+            [pos for _, pos in returned.values()],
+            self._returned_no_more(),
             self.channel,
             news,
             *doc_arguments,
         )
         return stored
+
+    def _returned_no_more(self) -> list[int]:
+        """Give batches whose returned tasks everybody has heard of; if this one fails, their rows stay."""
+        before_s = time.monotonic() - RETURNED_KEPT_S
+        gone = []
+        while self._returned and self._returned[0][0] < before_s:
+            gone.append(self._returned.popleft()[1])
+        return gone
 
     def _news(self, ready: Ready, due_ms: int | None) -> list[str]:
         """Write what other nodes may want to know."""

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from raftq_cluster.backends.postgres.configuring import Known
 from raftq_cluster.backends.postgres.doc_part import PartOfDocs
 from raftq_cluster.backends.postgres.needs import INSERTS_MAX, Needs
+from raftq_cluster.backends.postgres.tallies import ZERO, Counts
 from raftq_cluster.codec.snapshots import decode_chunk, encode_chunk
 from raftq_cluster.core.keys import KEY_BYTES_MAX, KEYS_MAX, KeyRecord, KeyTable
 from raftq_cluster.core.machine import Machine
@@ -23,7 +24,8 @@ from raftq_cluster.core.task import Task, task_of
 (
     _HEAD, _NAMED, _CANDIDATE, _KEY, _QUEUE, _FIRST_NUMBER, _DOC_SET, _DOC, _DOC_HEAD
 ) = range(9)  # fmt: skip
-_KINDS: Final = 9
+_RETURNED, _SESSION, _FIRST_READY, _TAKEN = range(9, 13)
+_KINDS: Final = 13
 ARRIVALS_MAX: Final = 1_000  # of one gather
 _LOADED: Final = 0  # the epoch of tasks that were read
 _TOUCHED: Final = 1  # of those that the batch has changed or inserted
@@ -45,6 +47,14 @@ class Head(NamedTuple):
     log_index: int
     log_ms: int  # the last time that any batch used
     is_dirty: int  # 1: something was cleaned up, and must be committed
+    server: int  # another number: another server answers, or this one has started again
+    bound_ms: int  # what others write and is not seen yet has this time or a later one, and
+    bound_block: int  # insertion numbers of this block or a later one
+    waiting_ms: int  # nothing waits for this time or an earlier one
+    keys_ms: int  # no idempotency record expires then or earlier
+    keys_gone: int  # idempotency records that were cleaned up
+    key_bytes_gone: int
+    taken: int  # no transaction before this one inserted what is not counted
 
 
 class _Touched(Keeper):
@@ -109,10 +119,11 @@ class WorkingSet:
         self.numbers_before: dict[str, int] = {}  # queue -> next integer id
         self.keys_before: dict[str, KeyRecord] = {}
         self.arriving: list[Task] = []
-        self.candidates: dict[str, list[Any]] = {}  # queue -> rows, ready, in its order
-        self.named_ready: dict[str, list[Any]] = {}
         self.docs: PartOfDocs | None = None  # None: no docs are named
+        self.taken: dict[str, tuple[int, int]] = {}  # queue -> tasks and bytes of programs
+        self.first_ready: dict[str, tuple[int, int] | None] = {}
         self._load(rows)
+        self._counts_before = self._counts()
         self.tasks_before = len(machine.tasks)
         self.value_bytes_before = machine.value_bytes
 
@@ -125,19 +136,20 @@ class WorkingSet:
             queue = machine.queue_for(row[6], serial_born=row[2])
             queue.next_serial = self.numbers_before[row[6]] = row[17]
         now_ms = self.head.now_ms
-        for rows, ready in (
-            (by_kind[_NAMED], self.named_ready),
-            (by_kind[_CANDIDATE], self.candidates),
-        ):
+        for rows in (by_kind[_NAMED], by_kind[_CANDIDATE]):
             for row in rows:
-                if row[2]:
-                    ready.setdefault(row[6], []).append(row)
                 if row[4] not in machine.tasks:
                     self._load_task(row, now_ms)
         for row in by_kind[_FIRST_NUMBER]:
             if row[1]:  # it exists, and not because of integer ids
                 machine.queue_for(row[6]).size = row[1]
         self._load_keys(by_kind[_KEY])
+        self.sessions = {row[1]: row[7] for row in by_kind[_SESSION]}
+        self.returned = [(row[6], tuple(row[3])) for row in by_kind[_RETURNED]]
+        for row in by_kind[_FIRST_READY]:
+            lane, pos = row[3]
+            self.first_ready[row[6]] = None if lane is None else (lane, pos)
+        self.taken = {row[6]: (row[1], row[7]) for row in by_kind[_TAKEN]}
         if by_kind[_DOC_HEAD]:
             sets, docs, (head,) = by_kind[_DOC_SET], by_kind[_DOC], by_kind[_DOC_HEAD]
             machine.docs = self.docs = PartOfDocs(sets, docs, head)
@@ -200,6 +212,41 @@ class WorkingSet:
         """Do the operations; give their outcomes, and what became claimable (queue -> count)."""
         applied = self.machine.apply(_LAST_INDEX + 1, self.head.now_ms, seed, [operations])
         return applied.outcomes[0], applied.ready
+
+    def cleaned(self) -> tuple[int, int, dict[str, tuple[int, int]]]:
+        """Tell what ``gather`` took away: idempotency records, their bytes, and what programs had inserted."""
+        return self.head.keys_gone, self.head.key_bytes_gone, self.taken
+
+    def count_cleaned(self, cleaned: Sequence[tuple[int, int, dict[str, tuple[int, int]]]]) -> None:
+        """Count also what was taken away before, in the same transaction."""
+        for keys, key_bytes, taken in cleaned:
+            head = self.head
+            self.head = head._replace(
+                keys_gone=head.keys_gone + keys,
+                key_bytes_gone=head.key_bytes_gone + key_bytes,
+                is_dirty=int(head.is_dirty or keys > 0 or bool(taken)),
+            )
+            for queue, (tasks, size) in taken.items():
+                others = self.taken.get(queue, (0, 0))
+                self.taken[queue] = (others[0] + tasks, others[1] + size)
+
+    def _counts(self) -> dict[str, Counts]:
+        return {
+            name: Counts(queue.size, len(queue.ready), queue.held, queue.claim_counts())
+            for name, queue in self.machine.queues.items()
+        }
+
+    def deltas(self) -> dict[str, Counts]:
+        """Tell by how much the batch changed the counts of which queues."""
+        before, after = self._counts_before, self._counts()
+        found = {
+            name: after.get(name, ZERO).plus(before.get(name, ZERO), -1)
+            for name in {**before, **after}
+            if after.get(name, ZERO) != before.get(name, ZERO)
+        }
+        for name, (tasks, _) in self.taken.items():
+            found[name] = found.get(name, ZERO).plus(Counts(tasks, 0, 0, {}))
+        return found
 
     def new_keys(self) -> Mapping[str, KeyRecord]:
         """Give the records that the batch made."""

@@ -6,6 +6,7 @@ node's row tells whether it was done.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final
@@ -16,14 +17,21 @@ import structlog
 from raftq_cluster.backends.api import Ready, Sink
 from raftq_cluster.backends.postgres import connecting, sessions
 from raftq_cluster.backends.postgres.connecting import FAILURES, Place
+from raftq_cluster.backends.postgres.sessions import Identity
 from raftq_cluster.backends.postgres.submissions import Batch, Submissions, refusal_of
-from raftq_cluster.backends.postgres.transaction import Answered, Transactions
+from raftq_cluster.backends.postgres.transaction import (
+    BEAT_S,
+    Answered,
+    ServerChangedError,
+    Transactions,
+)
 from raftq_cluster.backends.postgres.view import View
 from raftq_cluster.config import StartError
-from raftq_cluster.core.operations import Operation
+from raftq_cluster.core.operations import Operation, Tick
 from raftq_cluster.core.outcomes import Refused, Unfinished
 from raftq_cluster.core.transaction import TOO_LARGE
 
+SESSION_BITS: Final = 62
 TRIES_MAX: Final = 20  # of a batch that others get in the way of: some two seconds
 RECONNECT_S: Final = (
     5.0  # how long callers wait for a connection: less than they wait for an answer
@@ -47,17 +55,17 @@ class Writer:
 
     Args:
         place: where the tasks are.
-        name: of this node, for those who look at the tables.
+        identity: of this node, for those who look at the tables.
         view: what the node knows; kept up to date.
         random: chooses tasks and pauses.
-        session: number of this life of the node.
+        session: number of the first session.
         on_ready: told after each batch what became claimable by it.
     """
 
     def __init__(
         self,
         place: Place,
-        name: str,
+        identity: Identity,
         view: View,
         random: Random,
         session: int,
@@ -66,7 +74,7 @@ class Writer:
         self.transactions = Transactions(place.schema, view, random, session, self._has_more)
         self.is_connected = False
         self._place = place
-        self._name = name
+        self.identity = identity
         self._view = view
         self._random = random
         self._on_ready = on_ready
@@ -75,6 +83,9 @@ class Writer:
         self._is_ending = False
         self._reason = ""  # why there is no connection, as it was logged
         self._connection: asyncpg.Connection | None = None
+        self._timeline: int | None = None
+        self._last_session = 0  # whose rows are to be folded
+        self._next_session = session
 
     async def open(self, connection: asyncpg.Connection) -> None:
         """Begin, over a connection that is the writer's from now on."""
@@ -84,6 +95,12 @@ class Writer:
         """Take operations, to be done after those of earlier calls."""
         self._submissions.add(operations, sink)
         self._wake.set()
+
+    def let_pass(self, *, has_inserted: bool) -> None:
+        """Let time pass if nothing else happens: this node shows that it lives, and counts what programs inserted."""
+        is_silent = time.monotonic() - self.transactions.stored_s > BEAT_S
+        if self.is_connected and not self._submissions and (is_silent or has_inserted):
+            self.submit([Tick()], lambda _index, _outcomes: None)
 
     def _has_more(self) -> bool:
         return bool(self._submissions)
@@ -135,8 +152,8 @@ class Writer:
 
     async def _is_dealt_with(self, batch: Batch, error: Exception) -> bool:
         """Decide what a failure means; False: the batch was not done, and may be tried again."""
-        if connecting.is_session_gone(error):
-            await self._reopen_session()
+        if isinstance(error, ServerChangedError) or connecting.is_session_gone(error):
+            await self._begin_session()
             return False
         if connecting.is_worth_another_try(error):
             return False
@@ -154,23 +171,28 @@ class Writer:
 
     async def _is_told_after_doubt(self, batch: Batch) -> bool:
         """Find out whether the last batch was committed."""
+        is_done = None
         connection = await self._connected()
+        transactions = self.transactions
         if connection is not None:
             try:
                 is_done = await sessions.was_committed(
-                    connection,
-                    self._place.schema,
-                    self.transactions.session,
-                    self.transactions.batch,
+                    connection, self._place.schema, transactions.session, transactions.batch + 1
                 )
+                # What is visible may not have reached the standby that has to have it. A later commit waits for that.
+                await self._open_session(connection)
             except FAILURES as error:
                 _log.warning("a batch could not be looked up", reason=str(error))
-            else:
-                answered = self.transactions.in_doubt
-                if is_done and answered is not None:
-                    self._tell(batch, answered)
-                return is_done
-        batch.tell(self._view.index, [_UNKNOWN] * len(batch.operations))
+                is_done = None
+                self._drop()
+        transactions.is_committing = False
+        answered = transactions.in_doubt
+        if is_done is False:
+            return False
+        if is_done and answered is not None:
+            self._tell(batch, answered)
+        else:
+            batch.tell(self._view.index, [_UNKNOWN] * len(batch.operations))
         return True
 
     async def _single_out(self, batch: Batch, error: Exception) -> None:
@@ -240,11 +262,35 @@ class Writer:
         self._reason = ""
 
     async def _open_session(self, connection: asyncpg.Connection) -> None:
-        await sessions.open_session(
-            connection, self._place.schema, self.transactions.session, self._name
-        )
+        """Begin to remember things, as of this connection."""
+        schema = self._place.schema
+        await self._look_at_timeline(connection)
+        if self._last_session:
+            await sessions.close_session(connection, schema, self._last_session)
+        await sessions.open_session(connection, schema, self._next_session, self.identity)
+        self._last_session = self._next_session
+        self.transactions.begin(self._next_session)
+        self._next_session = self._random.getrandbits(SESSION_BITS)
 
-    async def _reopen_session(self) -> None:
+    async def _look_at_timeline(self, connection: asyncpg.Connection) -> None:
+        """Say it if another server has taken over, and if it lacks what the last one had."""
+        schema, view = self._place.schema, self._view
+        timeline = await sessions.timeline(connection)
+        if timeline is not None:
+            await sessions.note_timeline(connection, schema, timeline)
+        index = (await sessions.find_state(connection, schema)).log_index
+        if self._timeline not in {None, timeline}:
+            _log.warning("the database was promoted", timeline=timeline, before=self._timeline)
+        if index < view.index:
+            _log.error(
+                "commits are lost: the database has a lower log index than this node has seen",
+                index=index,
+                seen=view.index,
+            )
+            view.index = index
+        self._timeline = timeline
+
+    async def _begin_session(self) -> None:
         connection = await self._connected()
         if connection is not None:
             try:
