@@ -50,7 +50,7 @@ def why_no_namespaces() -> str:
 def test_nodes_under_faults_break_no_promise(
     nodes: str, faults: str, why_no_namespaces: str, tmp_path: Path
 ) -> None:
-    ran = chaos("--nodes", nodes, "--minutes", "0.3", "--seed", "4", "--faults", faults,
+    ran = chaos("--nodes", nodes, "--minutes", "0.25", "--seed", "4", "--faults", faults,
                 "--out", str(tmp_path / "out"))  # fmt: skip
     assert CLEAN in ran.stdout, ran.stdout + ran.stderr
     assert ran.returncode == 0
@@ -60,7 +60,7 @@ def test_nodes_under_faults_break_no_promise(
 
 
 def test_proxies_serve_where_namespaces_cannot_be_made(tmp_path: Path) -> None:
-    ran = chaos("--proxies", "--minutes", "0.2", "--seed", "2", "--faults",
+    ran = chaos("--proxies", "--minutes", "0.15", "--seed", "2", "--faults",
                 "isolate_leader,one_way,slow,half_open", "--out", str(tmp_path / "out"))  # fmt: skip
     assert CLEAN in ran.stdout, ran.stdout + ran.stderr
     assert "3 nodes in user-space proxies" in ran.stdout
