@@ -15,7 +15,7 @@ from typing import Any, Final
 from tests.chaos.disks import FREE_BYTES_MIN, Disk
 from tests.chaos.networks.api import HTTP, TEXT, Network
 from tests.chaos.raftqd import CLOCK, PLANT, WallClock
-from tests.support.node_process import NodeFailedError, NodeProcess
+from tests.support.node_process import NodeProcess
 from tests.support.peer_certificates import Authority
 
 ASK_S: Final = 2.0  # a node that is stopped, or behind a cut, does not answer
@@ -183,8 +183,9 @@ class ChaosCluster:
     # --- what an operator does ------------------------------------------------------------------
 
     def place_of(self, id_: str) -> str:
-        """Where a node is."""
-        return self.nodes[id_].place
+        """Where a node is, or was."""
+        found = self.nodes.get(id_) or next(node for node in self.gone if node.id == id_)
+        return found.place
 
     def address(self, id_: str, door: str) -> str:
         """HOST:PORT for clients."""
@@ -263,6 +264,3 @@ class ChaosCluster:
     def text_url(self) -> str:
         """The client's address of all nodes."""
         return "raftq://" + ",".join(self.address(id_, TEXT) for id_ in self.nodes)
-
-
-__all__ = ["ChaosCluster", "Node", "NodeFailedError"]

@@ -65,7 +65,6 @@ class Round:
         self._say = say
         self._seed = seed
         self._scene = Scene(cluster, self._note)
-        self._on: dict[int, str] = {}
         self._spans: list[Span] = []
         self._is_alone = False  # one fault at a time
         self._began_ns = time.monotonic_ns()
@@ -92,10 +91,7 @@ class Round:
         self._say(f"{(time.monotonic_ns() - self._began_ns) / 1e9:7.2f}  {sentence}")
 
     def _address(self, node: str, door: str) -> tuple[str, int]:
-        cluster = self._cluster
-        gone = {old.id: old for old in cluster.gone}
-        place = (cluster.nodes.get(node) or gone[node]).place
-        return cluster.network.client_address(place, door)
+        return self._cluster.network.client_address(self._cluster.place_of(node), door)
 
     # --- the phases -----------------------------------------------------------------------------
 
@@ -161,7 +157,6 @@ class Round:
         if self._scene.is_over.is_set():
             return
         self._note(f"fault {fault.number}: {fault.name}")
-        self._on[fault.number] = fault.name
         began_ns = time.monotonic_ns()
         try:
             await FAULTS[fault.name](self._scene, chance_of(self._seed, fault))
@@ -170,7 +165,6 @@ class Round:
             self.result.passed[fault.name] += 1
             self._note(f"fault {fault.number} passes: {error}")
         finally:
-            del self._on[fault.number]
             self._spans.append(Span(began_ns, time.monotonic_ns(), fault.name))
             self._note(f"fault {fault.number} is over")
 
@@ -185,12 +179,8 @@ class Round:
         for client, outcome in zip(
             self._clients, await asyncio.gather(*workers, return_exceptions=True), strict=True
         ):
-            if isinstance(outcome, asyncio.CancelledError):
-                if self.result.broken:
-                    continue
+            if isinstance(outcome, asyncio.CancelledError) and not self.result.broken:
                 self.blame(f"no progress: {client.name} is still being told nothing")
-            elif isinstance(outcome, BaseException):
-                raise outcome
 
     # --- the verdict ----------------------------------------------------------------------------
 

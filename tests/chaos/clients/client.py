@@ -60,6 +60,8 @@ class Client:
                 await self.step()
         except SurpriseError as surprise:
             self.run_of.blame(f"{self.name}: {surprise}")
+        except Exception as error:  # noqa: BLE001 - a client that cannot go on must not be missed at the end only
+            self.run_of.blame(f"{self.name} was told what it cannot read: {error!r}")
         finally:
             await self.close()
 

@@ -2,8 +2,8 @@
 
 from random import Random
 
-from tests.chaos.faults.scene import CLIENTS, NobodyError, Scene, both_ways, hold_s
-from tests.chaos.networks.api import Slow
+from tests.chaos.faults.scene import NobodyError, Scene, both_ways, hold_s
+from tests.chaos.networks.api import CLIENTS, Slow
 
 
 async def split(scene: Scene, chance: Random) -> None:

@@ -8,7 +8,7 @@ from random import Random
 from typing import Final
 
 from tests.chaos.cluster import ChaosCluster, Node
-from tests.chaos.networks.api import CLIENTS, Link, Slow
+from tests.chaos.networks.api import Link, Slow
 from tests.support.node_process import NodeFailedError
 
 HOLD_S: Final = (2.5, 6.0)  # several elections, and longer than most leases
@@ -151,6 +151,3 @@ def both_ways(one: Collection[str], other: Collection[str]) -> list[Link]:
 def hold_s(chance: Random) -> float:
     """How long a fault lasts."""
     return chance.uniform(*HOLD_S)
-
-
-__all__ = ["CLIENTS", "NobodyError", "Scene", "both_ways", "hold_s"]

@@ -121,13 +121,21 @@ async def test_an_answer_that_no_client_should_get_is_a_breach() -> None:
     run = Surroundings()
 
     class Confused(DocumentClient):
+        think_s = 0
+
         async def step(self) -> None:
             raise SurpriseError("a client was told internal")
 
-    confused = Confused(run, "c1", Random(1), Script())
-    confused.think_s = 0
-    await confused.run()
-    assert run.broken == ["c1: a client was told internal"]
+    class Lost(DocumentClient):
+        think_s = 0
+
+        async def step(self) -> None:
+            raise KeyError("inserted")
+
+    await Confused(run, "c1", Random(1), Script()).run()
+    await Lost(run, "c2", Random(1), Script()).run()
+    assert run.broken[0] == "c1: a client was told internal"
+    assert run.broken[1].startswith("c2 was told what it cannot read: KeyError")
 
 
 @pytest.mark.parametrize(
