@@ -142,6 +142,8 @@ def _value(_verb: Verb, data: bytes, fmt: Format) -> None:
         text = value_to_json(raw, fmt)
     except MalformedError:
         return
+    if fmt == "msgpack":
+        assert json.loads(text) == msgspec.msgpack.decode(data), "it is another value"
     _check_value(text)
 
 
@@ -159,6 +161,16 @@ def seeds() -> Iterator[bytes]:
     for value in values:
         yield bytes((modify, 2, 0)) + b'{"inserts":[{"queue":"q","value":%b}]}' % value
         yield bytes((modify, 3, 0)) + value
+    for said in (
+        {"a": [1, 2.5, None]},
+        float("nan"),
+        float("inf"),
+        {1: 2},
+        b"x",
+        2**64 - 1,
+        "\u0000",
+    ):
+        yield bytes((modify, 3, 1)) + msgspec.msgpack.encode(said)
     for body in (
         {"inserts": [{"queue": "q", "value": {"a": [1, 2.5, None]}, "value_b64": b"x"}]},
         {"inserts": [{"queue": "q", "value": {1: 2}}]},

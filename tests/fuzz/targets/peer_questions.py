@@ -62,4 +62,6 @@ def seeds() -> Iterator[bytes]:
     yield b"\3" + hello.pack(Welcome(protocol=1, cluster_id="c1", node_id="n2", birth="b2"))
     yield b"\3" + hello.pack(Refusal(why="no", is_final=True))
     for reader in range(len(READERS)):
+        yield bytes((reader,)) + b"\x81\xa4kind\xa3who"
+        yield bytes((reader, 0xC1))
         yield bytes((reader,)) + b"\x81\xa1a" * 1_300
