@@ -22,15 +22,17 @@ SIZE_MAX: Final = (
 )  # of one record of an idempotency key: sums of them are hashed as 64 bits
 
 _Number: TypeAlias = Annotated[int, msgspec.Meta(ge=-NUMBER_MAX, le=NUMBER_MAX)]
+# A moment of now and a duration that an operation may name: their sum.
+_Moment: TypeAlias = Annotated[int, msgspec.Meta(ge=-2 * NUMBER_MAX, le=2 * NUMBER_MAX)]
 _Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
 _First: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=NUMBER_MAX)]
 _Kind: TypeAlias = Annotated[int, msgspec.Meta(ge=op.JSON, le=op.BYTES)]
 _TaskRow: TypeAlias = tuple[
-    str, _Count, str, _Number, bytes, _Kind, str, _Count, _Number, _Number, str,
+    str, _Count, str, _Moment, bytes, _Kind, str, _Count, _Number, _Number, str,
     _Number, _Number, _Count,
 ]  # fmt: skip
-_DocRow: TypeAlias = tuple[str, str, _Count, str, str, str, _Number, bytes, _Kind, _Number, _Number]
-_SetRow: TypeAlias = tuple[str, str, _Count, str, _Number, _Count]
+_DocRow: TypeAlias = tuple[str, str, _Count, str, str, str, _Moment, bytes, _Kind, _Number, _Number]
+_SetRow: TypeAlias = tuple[str, str, _Count, str, _Moment, _Count]
 _LostTask: TypeAlias = tuple[str, str]
 _FailedPart: TypeAlias = tuple[str, _Number, str, str, _Number, str, _Number]
 _FailedDoc: TypeAlias = tuple[str, _Number, str, str, _Number, str, _Number, str, str]
@@ -83,7 +85,7 @@ class _Waiting(_Record, tag=snapshot.WAITING):
 class _Key(_Record, tag=snapshot.KEY):
     key: str
     mark: bytes
-    expires_at: _Number
+    expires_at: _Moment
     size_bytes: Annotated[int, msgspec.Meta(ge=0, le=SIZE_MAX)]
     name: str
     outcome: tuple[Any, ...]
@@ -94,7 +96,7 @@ class _DocSet(_Record, tag=snapshot.DOC_SET):
     key: str
     version: _Count
     claimant: str
-    at: _Number
+    at: _Moment
     modified: _Number
 
 

@@ -19,6 +19,7 @@ from raftq_cluster.codec.record_shapes import NUMBER_MAX, check_records
 from raftq_cluster.core import operations as op
 
 _Number: TypeAlias = Annotated[int, msgspec.Meta(ge=-NUMBER_MAX, le=NUMBER_MAX)]
+_Lease: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=NUMBER_MAX)]
 _Arrival: TypeAlias = Annotated[int, msgspec.Meta(ge=op.KEEP, le=op.HOLD_UNTIL)]
 _Kind: TypeAlias = Annotated[int, msgspec.Meta(ge=op.JSON, le=op.BYTES)]
 _Order: TypeAlias = Literal["random", "fifo", "priority"]
@@ -93,16 +94,16 @@ class _Configure(_Once, tag=op.CONFIGURE):
     pattern: str
     order: _Order | None
     paused: bool | None
-    lease_ms: _Number | None
+    lease_ms: _Lease | None
 
 
 class _ConfigureBounded(_Once, tag=op.CONFIGURE_BOUNDED):
     pattern: str
     order: _Order | None
     paused: bool | None
-    lease_ms: _Number | None
-    lease_ms_min: _Number | None
-    lease_ms_max: _Number | None
+    lease_ms: _Lease | None
+    lease_ms_min: _Lease | None
+    lease_ms_max: _Lease | None
 
 
 class _Tick(_Shape, tag=op.TICK):

@@ -174,7 +174,8 @@ def import_records(state: "State") -> list[Record]:
 
 def setting_record(row: outcomes.SettingsRow) -> Record:
     """Write the settings of a pattern; without bounds of leases as versions that knew none wrote them."""
-    return (SETTING, *(row if row.lease_ms_min or row.lease_ms_max else row[:4]))
+    is_bounded = row.lease_ms_min is not None or row.lease_ms_max is not None
+    return (SETTING, *(row if is_bounded else row[:4]))
 
 
 def set_record(docs: "DocSet") -> Record:

@@ -12,6 +12,7 @@ import msgspec
 from raftq_cluster.codec import record_shapes, shapes
 from raftq_cluster.codec.entries import decode_segment, encode_segment
 from raftq_cluster.codec.errors import CodecError
+from raftq_cluster.codec.record_shapes import check_snapshot
 from raftq_cluster.codec.shapes import check_segment
 from raftq_cluster.codec.snapshots import decode_chunk, encode_chunk
 from raftq_cluster.core import operations as op
@@ -139,8 +140,10 @@ def _apply(machine: Machine, operations: list[Any], source: Source) -> None:
 
 
 def _copy(machine: Machine) -> Machine:
-    chunks = [encode_chunk(records) for records in machine.snapshot(7)]
-    return restore(decode_chunk(chunk) for chunk in chunks)
+    chunks = [decode_chunk(encode_chunk(records)) for records in machine.snapshot(7)]
+    for records in chunks:
+        check_snapshot(records)  # another node will take it
+    return restore(chunks)
 
 
 def _compare(machine: Machine, copy: Machine) -> None:

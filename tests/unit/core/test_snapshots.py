@@ -337,3 +337,16 @@ def test_a_dismantled_machine_gives_its_tasks_back_without_the_collector() -> No
         assert tasks() == before
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("bounds", [(0, 0), (None, 0), (5, None), (1, 9), (None, None)])
+def test_bounds_of_leases_survive_whatever_they_are(bounds: tuple[int | None, int | None]) -> None:
+    machine = Machine()
+    head = (op.CONFIGURE_BOUNDED, "", b"", "/q*", None, True, None)
+    machine.apply(1, 1_000, 1, [[op.ConfigureBounded(*head, *bounds)]])
+    restored = restore(machine.snapshot(10))
+    assert restored.settings.rows() == machine.settings.rows()
+    assert (
+        restored.settings.rows()[0].lease_ms_min,
+        restored.settings.rows()[0].lease_ms_max,
+    ) == bounds
