@@ -72,6 +72,7 @@ class Collecting:
                 ended = await self._collect_piece()
                 if not ended:
                     break
+                await asyncio.sleep(0)  # a backend in memory has answered at once
         except BackendError as error:
             _log.debug("the collector could not look: %s", error.detail)
         else:

@@ -59,6 +59,18 @@ async def test_a_sweep_takes_pieces_until_nothing_is_left() -> None:
     assert collecting.counts()[:4] == (2 * PIECE + 1, 0, 0, 1)
 
 
+async def test_others_have_their_turn_between_two_pieces() -> None:
+    backend = Backend()
+    backend.fill(5 * PIECE)
+    collecting = Collecting(backend)
+    sweep = asyncio.create_task(collecting.sweep())
+    seen = []
+    while not sweep.done():
+        await asyncio.sleep(0)
+        seen.append(collecting.tasks)
+    assert set(seen) >= {PIECE, 2 * PIECE, 3 * PIECE, 4 * PIECE, 5 * PIECE}
+
+
 async def test_a_node_that_does_not_lead_collects_nothing() -> None:
     backend = Backend()
     backend.fill(1)
