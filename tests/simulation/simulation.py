@@ -17,10 +17,19 @@ from typing import Any, Final
 
 from raftq_cluster.core.outcomes import TaskRow
 from raftq_cluster.core.queries import Queues, Tasks
+from raftq_cluster.service.facade import Service
 from tests.simulation.checkers import linearizability, tasks
 from tests.simulation.clients.client import Client
 from tests.simulation.clients.gateway import Gateway
-from tests.simulation.clients.kinds import Configurer, Poller, Producer, Reader, Tags, Worker
+from tests.simulation.clients.kinds import (
+    Configurer,
+    Litterer,
+    Poller,
+    Producer,
+    Reader,
+    Tags,
+    Worker,
+)
 from tests.simulation.clients.small import RegisterClient, Shared, SmallQueueClient
 from tests.simulation.cluster import Cluster
 from tests.simulation.coverage import Coverage
@@ -91,6 +100,7 @@ class Simulation:
         makers += [
             lambda name: SmallQueueClient(gateway, history, name, self._stream(name), queue)
         ] * 3
+        makers += [lambda name: Litterer(gateway, history, name, self._stream(name))]
         clients = [make(f"c{number}") for number, make in enumerate(makers)]
         pace = chance.choice((0.5, 1.0, 1.0, 2.0))
         for client in clients:
@@ -254,10 +264,18 @@ class Simulation:
                 if linearizability.is_linearizable(steps, start, model) is False:
                     blame(f"not linearizable: {what} {name}: {steps}")
 
+    def _services(self) -> list[Service]:
+        """The services of all lives."""
+        running = [node.service for node in self.cluster.nodes.values() if node.is_alive]
+        return [
+            s for s in (*running, *(life[2] for life in self.cluster.graveyard)) if s is not None
+        ]
+
     def _result(self) -> Result:
         cluster, coverage = self.cluster, self.cluster.coverage
         counts = tasks.counts(self.history)
         counts["requests"] = self.gateway.requests
+        counts["collected tasks"] = sum(service.collecting.tasks for service in self._services())
         counts["frames"] = cluster.fabric.frames
         counts["late frames"] = cluster.fabric.counts["late"]
         counts["committed entries"] = len(cluster.raft.committed)

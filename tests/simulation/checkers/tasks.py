@@ -73,8 +73,8 @@ def _lost(history: History, gone: set[str]) -> Iterator[str]:
 
 
 def _is_of_a_group(row: TaskRow) -> bool:
-    """Whether it belongs to a register or a small queue, which have checks of their own."""
-    return row.queue.startswith(("/registers", "/small"))
+    """Whether it belongs to a register or a small queue, which have checks of their own, or to what is collected."""
+    return row.queue.startswith(("/registers", "/small", "/litter"))
 
 
 def refused(history: History) -> Iterator[str]:

@@ -14,7 +14,9 @@ from raftq_cluster.core.queries import Queues, Tasks
 from raftq_cluster.service import building
 from tests.simulation.clients.client import Client
 from tests.simulation.clients.gateway import Gateway
+from tests.simulation.clock import EPOCH_NS
 from tests.simulation.history import DONE, Call, History
+from tests.simulation.world import NS_PER_S
 
 QUEUES: Final = ("/jobs/a", "/jobs/b", "/mail/out", "/slow")
 _SIZES: Final = (0, 0, 20, 20, 200, 3_000)
@@ -195,6 +197,28 @@ class Configurer(Client):
             lambda service: building.configure_of(service, request, "json"),
             key=request.idempotency_key,
         )
+
+
+class Litterer(Client):
+    """Inserts what may be collected, at once or soon, and sometimes claims it. It is in no history: it may be gone at any time."""
+
+    think_s = 0.4
+
+    async def step(self) -> None:
+        chance, claimant = self.chance, self.name
+        due_s = (EPOCH_NS + self.gateway.world.now_ns) // NS_PER_S + chance.randrange(20)
+        queue = chance.choice(("/litter/gc=0", f"/litter/sess=1;gc={due_s}"))
+        inserts = [wire.Insert(queue=queue, delay_ms=chance.choice((0, 3_000))) for _ in range(30)]
+        if chance.random() < 0.3:
+            claim = wire.ClaimRequest(queues=[queue], claimant=claimant, lease_ms=4_000, limit=5)
+            await self.gateway.submit(
+                self.choose(), lambda service: building.claim_of(service, claim, "json")
+            )
+        else:
+            modify = wire.ModifyRequest(claimant=claimant, inserts=inserts)
+            await self.gateway.submit(
+                self.choose(), lambda service: building.modify_of(service, modify, "json")
+            )
 
 
 def rows_of(call: Call) -> tuple[TaskRow, ...]:
