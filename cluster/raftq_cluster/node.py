@@ -213,7 +213,7 @@ class Node:
         opened.callback(delay.stop)
         doors, tls = Doors(service, self._tokens), self._tls
         context = None if tls is None else lambda: tls.context
-        text = TextServer(doors, *settings.text, tls=context)
+        text = TextServer(doors, *settings.text, acked_ends=settings.acked_ends, tls=context)
         http = HttpServer(doors, *settings.http, node_id=node_id, metrics=metrics, tls=context)
         wanted: tuple[tuple[str, Address, Server], ...] = (
             ("text", settings.text, text),
@@ -299,5 +299,6 @@ def _limits(settings: Settings) -> Limits:
         disk_free_bytes_min=settings.disk_free_bytes_min,
         operations_max=settings.operations_max,
         connections_max=settings.connections_max,
+        text_rate_max=settings.text_rate_max,
         waiters_max=settings.waiters_max,
     )

@@ -255,6 +255,21 @@ class Settings(Struct, frozen=True, kw_only=True):
     operations_max: Annotated[Count, Meta(description="parts of one modification")] = 1_000
     connections_max: Annotated[Count, Meta(description="connections, of each protocol")] = 4_096
     waiters_max: Annotated[Count, Meta(description="claims that wait for a task")] = 10_000
+    text_rate_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="requests a second of one text connection, twice as many at once; more wait. 0: no limit",
+            extra={"metavar": "N"},
+        ),
+    ] = 0
+    acked_ends: Annotated[
+        Literal["auto", "line_end", "space"],
+        Meta(
+            description="how the replies to ack end: a space for TaskQ's Go client as soon as it shows itself, or always so"
+        ),
+    ] = "auto"
 
     @property
     def has_files(self) -> bool:

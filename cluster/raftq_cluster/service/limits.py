@@ -15,4 +15,5 @@ class Limits:
     listing_bytes_max: int = 64 * 2**20  # of the values in one listing
     waiters_max: int = 10_000  # claims waiting at this node
     connections_max: int = 4_096  # per listener
+    text_rate_max: int = 0  # requests a second of one text connection; more wait. 0: no limit
     bytes_held_max: int = 4 * 2**30  # of values, errors and 400 a task: beyond, no inserts

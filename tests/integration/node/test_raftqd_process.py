@@ -47,6 +47,18 @@ def test_the_ready_line_has_the_real_addresses(node):
         assert b" 200 " in connection.makefile("rb").readline()
 
 
+def test_the_text_port_follows_its_flags(tmp_path):
+    flags = ("--text-rate-max", "1", "--acked-ends", "space")
+    with NodeProcess(tmp_path / "data", *MEMORY, *flags) as node:
+        lines = b"1 enq q 1 x\n2 deq q\n3 ack q 1\n"
+        with socket.create_connection(node.text, timeout=10) as connection:
+            connection.sendall(lines)
+            told = connection.makefile("rb")
+            assert told.readline() == b"1 enqed q 1\n"
+            assert told.readline() == b"2 deqed q 1 1 x\n"
+            assert told.read(12) == b"3 acked q 1 "
+
+
 def test_a_data_directory_with_a_space_is_quoted_in_the_ready_line(tmp_path):
     with NodeProcess(tmp_path / "my data") as node:
         assert node.facts["data"] == str(tmp_path / "my data")

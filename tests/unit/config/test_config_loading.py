@@ -61,6 +61,7 @@ def test_a_named_file_is_read_in_place_of_the_one_in_the_directory(tmp_path):
 @pytest.mark.parametrize("option", OPTIONS.values(), ids=lambda option: option.name)
 def test_every_setting_can_be_given_as_flag_variable_and_key(tmp_path, option):
     samples = {"http": "[::1]:9", "text": "localhost:9", "backend": "memory", "insecure": "true"}
+    samples |= {"acked_ends": "space"}
     samples |= {"log_level": "debug", "log_format": "json", "node_id": "n9", "data_dir": "d"}
     samples |= {"peer": "[::1]:8", "peer_advertise": "h:1", "join": "h:1,h:2"}
     samples |= {"initial_cluster": "a=h:1,b=h:2"}

@@ -18,6 +18,7 @@ from typing import Literal, TypeAlias, cast
 import structlog
 
 from raftq_cluster.servers.text import replies
+from raftq_cluster.servers.text.allowance import Allowance
 from raftq_cluster.servers.text.exchange import Exchange
 from raftq_cluster.servers.text.guard import Guard
 from raftq_cluster.servers.text.limits import (
@@ -66,6 +67,8 @@ class Connection(asyncio.Protocol):
         if acked_ends == "space":
             self._exchange.ack_ending.text = replies.SPACE
         self._loop = asyncio.get_running_loop()
+        rate = doors.service.limits.text_rate_max
+        self._allowance = Allowance(rate, self._loop.time()) if rate else None
         self._transport: asyncio.Transport
         self._stand = _Stand.LOST
         self._pending: list[Request] = []  # read, but not begun
@@ -182,7 +185,8 @@ class Connection(asyncio.Protocol):
     # --- requests -----------------------------------------------------------------------------
 
     def _take(self, requests: list[Request], size_bytes: int) -> None:
-        if len(requests) <= BATCH_REQUESTS_MAX and not self._pending:
+        is_free = self._allowance is None and not self._pending
+        if is_free and len(requests) <= BATCH_REQUESTS_MAX:
             self._begin(requests, size_bytes)
         else:
             self._pending += requests
@@ -216,11 +220,29 @@ class Connection(asyncio.Protocol):
         self._is_scheduled = False
         if self._stand is _Stand.LOST:
             return
-        requests = self._pending[:BATCH_REQUESTS_MAX]
-        del self._pending[:BATCH_REQUESTS_MAX]
+        count = self._count_allowed(min(len(self._pending), BATCH_REQUESTS_MAX))
+        if not count:
+            return
+        requests = self._pending[:count]
+        del self._pending[:count]
         # The first of several batches carries the bytes of all: reading goes on only after the last.
         size_bytes, self._pending_bytes = self._pending_bytes, 0
         self._begin(requests, size_bytes)
+        self._proceed()
+
+    def _count_allowed(self, wanted: int) -> int:
+        """Tell how many requests may begin now; if none, come back when one may."""
+        allowance = self._allowance
+        if allowance is None:
+            return wanted
+        count = allowance.take(wanted, self._loop.time())
+        if not count:
+            self._is_scheduled = True
+            self._loop.call_later(allowance.wait_s(), self._begin_again)
+        return count
+
+    def _begin_again(self) -> None:
+        self._is_scheduled = False
         self._proceed()
 
     def _end_with(self, last_words: bytes) -> None:
