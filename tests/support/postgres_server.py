@@ -98,7 +98,7 @@ class PostgresServer:
         self, settings: dict[str, str] | None = None, binaries: Path | None = None
     ) -> None:
         self._binaries = binaries or find_binaries()
-        self._settings = FAST if settings is None else settings
+        self.settings = FAST if settings is None else settings
         self._as = _who()
         self.folder = Path(tempfile.mkdtemp(prefix="raftq-pg-", dir="/tmp"))
         self.port = _free_port()
@@ -127,7 +127,7 @@ class PostgresServer:
             "port": str(self.port),
             "unix_socket_directories": str(self.folder),
             "max_connections": "60",
-            **self._settings,
+            **self.settings,
         }
         words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         with (self.folder / "server.log").open("ab") as log:

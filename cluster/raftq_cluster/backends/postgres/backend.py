@@ -213,7 +213,8 @@ class PostgresBackend:
     async def _connected(self) -> asyncpg.Connection:
         connection = self._read_connection
         if connection is None or connection.is_closed():
-            connection = self._read_connection = await connecting.connect(self._place)
+            connection = await sessions.connect(self._place, self._view)
+            self._read_connection = connection
         return connection
 
     def _drop_read_connection(self) -> None:
@@ -323,7 +324,7 @@ class PostgresBackend:
         if not self._is_running:
             raise BackendError(UNAVAILABLE, _NOT_RUNNING)
         try:
-            return await connecting.connect(self._place)
+            return await sessions.connect(self._place, self._view)
         except StartError as error:
             raise BackendError(UNAVAILABLE, str(error)) from error
 

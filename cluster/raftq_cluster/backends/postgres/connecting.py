@@ -3,6 +3,7 @@
 The one place that maps the driver's exceptions. Never says a password.
 """
 
+import os
 from typing import Any, Final, NamedTuple
 
 import asyncpg
@@ -11,6 +12,8 @@ from raftq_cluster.config import StartError
 from raftq_cluster.config.settings import without_password
 
 CONNECT_S: Final = 10.0
+_SESSION_ATTRIBUTES: Final = "target_session_attrs"
+_SESSION_ATTRIBUTES_VARIABLE: Final = "PGTARGETSESSIONATTRS"
 SCHEMA: Final = "raftq"
 # Of one transaction, tried again at once: another node or program was in the way.
 _TRY_AGAIN: Final = frozenset({
@@ -54,10 +57,14 @@ async def connect(place: Place) -> asyncpg.Connection:
     Raises:
         StartError: there is no such server, or it does not let us in.
     """
+    options: dict[str, Any] = {}
+    if _SESSION_ATTRIBUTES not in place.dsn and _SESSION_ATTRIBUTES_VARIABLE not in os.environ:
+        options["target_session_attrs"] = "read-write"  # of several hosts the primary
     # Behind a pooler of transactions the next one may be another server's: nothing may be prepared.
-    cache: dict[str, Any] = {} if place.listens else {"statement_cache_size": 0}
+    if not place.listens:
+        options["statement_cache_size"] = 0
     try:
-        return await asyncpg.connect(place.dsn, timeout=CONNECT_S, **cache)
+        return await asyncpg.connect(place.dsn, timeout=CONNECT_S, **options)
     except (*FAILURES, ValueError, TimeoutError) as error:
         if type(error) is ValueError:  # what could not be read as a port may be of the password
             raise StartError(_NO_DSN) from None

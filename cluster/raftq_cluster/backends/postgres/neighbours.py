@@ -14,7 +14,7 @@ import asyncpg
 import structlog
 
 from raftq_cluster.backends.api import Load, Ready
-from raftq_cluster.backends.postgres import connecting, sessions
+from raftq_cluster.backends.postgres import sessions
 from raftq_cluster.backends.postgres.connecting import FAILURES, Place
 from raftq_cluster.backends.postgres.counting import QueueCounts
 from raftq_cluster.backends.postgres.view import View
@@ -86,7 +86,7 @@ class Neighbours:
     async def _connected(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
             self._drop()
-            connection = await connecting.connect(self._place)
+            connection = await sessions.connect(self._place, self._view)
             try:
                 await self.open(connection)
             except BaseException:

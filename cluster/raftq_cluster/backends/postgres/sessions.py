@@ -9,6 +9,10 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
+from raftq_cluster.backends.postgres import connecting
+from raftq_cluster.backends.postgres.connecting import Place
+from raftq_cluster.backends.postgres.view import View
+from raftq_cluster.config import StartError
 from raftq_cluster.core.doc_store import EMPTY_SETS_KEPT_MAX, SET_BYTES
 from raftq_cluster.version import VERSION
 
@@ -63,6 +67,25 @@ class Node(NamedTuple):
     text: str
     version: str
     silent_ms: int  # since it was heard of last
+
+
+async def connect(place: Place, view: View) -> asyncpg.Connection:
+    """Open a connection, and not to a server that has been replaced.
+
+    A primary that died, whose standby was promoted, and that was started again takes writes, which nobody will ever see.
+
+    Raises:
+        StartError: there is no other server.
+    """
+    connection = await connecting.connect(place)
+    found = await timeline(connection)
+    if found is not None and found < (view.timeline or 0):
+        connection.terminate()
+        raise StartError(
+            f"the server has timeline {found}, and this node has seen {view.timeline}: another server has"
+            " taken over from it"
+        )
+    return connection
 
 
 async def open_session(

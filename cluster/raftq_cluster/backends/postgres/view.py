@@ -29,6 +29,7 @@ class View:
     ) -> None:
         self.clock = clock
         self.index = 0
+        self.timeline: int | None = None  # of the server: the latest that was seen
         self.log_ms = 0
         self.load = Load(0, 0, 0, 0)
         self.next_due_ms: int | None = None

@@ -83,7 +83,6 @@ class Writer:
         self._is_ending = False
         self._reason = ""  # why there is no connection, as it was logged
         self._connection: asyncpg.Connection | None = None
-        self._timeline: int | None = None
         self._last_session = 0  # whose rows are to be folded
         self._next_session = session
 
@@ -181,7 +180,7 @@ class Writer:
                 )
                 # What is visible may not have reached the standby that has to have it. A later commit waits for that.
                 await self._open_session(connection)
-            except FAILURES as error:
+            except (*FAILURES, StartError) as error:
                 _log.warning("a batch could not be looked up", reason=str(error))
                 is_done = None
                 self._drop()
@@ -242,7 +241,7 @@ class Writer:
     async def _try_to_connect(self) -> asyncpg.Connection | None:
         connection = None
         try:
-            connection = await connecting.connect(self._place)
+            connection = await sessions.connect(self._place, self._view)
             await self._take(connection)
         except (*FAILURES, StartError) as error:
             if str(error) != self._reason:  # not ten times a second
@@ -279,8 +278,8 @@ class Writer:
         if timeline is not None:
             await sessions.note_timeline(connection, schema, timeline)
         index = (await sessions.find_state(connection, schema)).log_index
-        if self._timeline not in {None, timeline}:
-            _log.warning("the database was promoted", timeline=timeline, before=self._timeline)
+        if view.timeline not in {None, timeline}:
+            _log.warning("the database was promoted", timeline=timeline, before=view.timeline)
         if index < view.index:
             _log.error(
                 "commits are lost: the database has a lower log index than this node has seen",
@@ -288,7 +287,7 @@ class Writer:
                 seen=view.index,
             )
             view.index = index
-        self._timeline = timeline
+        view.timeline = timeline
 
     async def _begin_session(self) -> None:
         connection = await self._connected()
