@@ -57,7 +57,7 @@ def broken_lines(result: Result) -> list[str]:
 def trace_lines(result: Result, count: int) -> list[str]:
     chosen = result.options.faults
     faults = [
-        f"  {fault.at_s:10.6f} {fault.number}: {fault.name}"
+        f"  {fault.at_s:10.6f} {fault.number}: {fault}"
         for fault in result.planned
         if fault.at_s < result.seconds and (chosen is None or fault.number in chosen)
     ]

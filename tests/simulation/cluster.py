@@ -6,6 +6,7 @@ interface as ``raftq cluster`` does, and tries again when it was not told that i
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from random import Random
 from typing import Any, Final
 
 from raftq_cluster.backends.api import (
@@ -18,6 +19,7 @@ from raftq_cluster.backends.api import (
 )
 from raftq_cluster.backends.raft.commands import Member
 from raftq_cluster.backends.raft.formation import Initial, Join
+from raftq_cluster.backends.raft.upkeep import Bounds
 from tests.simulation.checkers.raft_rules import Raft
 from tests.simulation.clock import ProcessClock
 from tests.simulation.coverage import Coverage
@@ -28,11 +30,23 @@ from tests.simulation.probes import Probes
 from tests.simulation.process import ProcessLoop
 from tests.simulation.world import World
 
-NODES_MAX: Final = 24  # machines over the whole run
+NODES_MAX: Final = 20  # machines, as long as there are faults
 # One that is damaged for good leaves a majority of three, and of no fewer.
 VOTERS_MIN: Final = 3
 LET_IN_TRIES: Final = 30
+REFUSED: Final = "refused"
 ORDER_S: Final = 12.0  # the operator's patience with one node
+
+
+def _bounds(chance: Random) -> tuple[Bounds, int]:
+    """Small bounds, so that snapshots, compaction and installs happen within a minute; and a segment's bytes."""
+    bounds = Bounds(
+        bytes_between_min=chance.choice((12, 24, 48, 96)) << 10,
+        entries_kept=chance.choice((0, 10, 60, 200)),
+        bytes_kept=chance.choice((8, 64)) << 10,
+        bytes_lagging=chance.choice((0, 0, 32 << 10, 64 << 20)),
+    )
+    return bounds, chance.choice((8, 32)) << 10
 
 
 class Cluster:
@@ -56,7 +70,10 @@ class Cluster:
         self.orders = 0
         self._going: set[str] = set()  # whose removal was ordered: it may take effect late
         self.is_closing = False  # nothing new is begun
+        self.on_new_node: Callable[[SimNode], None] = lambda _node: None
+        self.hunters: dict[Callable[[SimNode], None], None] = {}  # told of each turn of a node
         self.clock_spread_ns = 0
+        self.bounds, self.segment_bytes = _bounds(world.random("bounds"))
         names = [f"n{number + 1}" for number in range(count)]
         addresses = {name: f"127.0.0.1:{7000 + place}" for place, name in enumerate(names)}
         for name in names:
@@ -64,6 +81,11 @@ class Cluster:
 
     def watch(self, node: SimNode) -> Callable[[Exception | None], None]:
         return self.probes.watch_sync(node)
+
+    def turned(self, node: SimNode) -> None:
+        """A node has had a turn."""
+        for hunter in list(self.hunters):
+            hunter(node)
 
     # --- who is what ----------------------------------------------------------------------------
 
@@ -99,9 +121,14 @@ class Cluster:
         return sorted(staying)
 
     def may_damage(self) -> bool:
-        """Whether one member may be lost for good: one in a run, and never the quorum with it."""
-        is_first = not any(node.is_damaged for node in self.nodes.values())
-        return is_first and len(self.staying_voters()) >= VOTERS_MIN
+        """Whether one member may be lost for good: one at a time, and never the quorum with it."""
+        leader = self.leader
+        if leader is None or leader.engine.config_index > leader.engine.core.commit_index:
+            return False
+        known = [member.id for node in self.alive() if node.engine is not None
+                 for member in node.engine.members]  # fmt: skip
+        is_only = not any(self.nodes[name].is_damaged for name in known)
+        return is_only and len(self.staying_voters()) >= VOTERS_MIN
 
     def note_removed(self, node: SimNode, sentence: str) -> None:
         """A node says that it was removed: then a committed list must be without it."""
@@ -118,11 +145,18 @@ class Cluster:
     # --- the operator ---------------------------------------------------------------------------
 
     def new_node(self) -> SimNode | None:
-        """A new machine that waits to be added, None if there were too many already."""
-        if len(self.nodes) >= NODES_MAX:
+        """A machine that waits to be added, a new one if there is none; None if there were too many already."""
+        known = {
+            member.id for node in self.alive() if node.engine for member in node.engine.members
+        }
+        for node in self.nodes.values():
+            if node.is_waiting and node.name not in known:
+                return node
+        if len(self.nodes) >= NODES_MAX and not self.is_closing:
             return None
         name = f"n{len(self.nodes) + 1}"
         node = self.nodes[name] = SimNode(self, name, Join(()))
+        self.on_new_node(node)
         node.start()
         return node
 
@@ -136,16 +170,22 @@ class Cluster:
 
     async def change(self, change: MemberChange, tries: int = 3) -> bool:
         """Ask nodes for a change, until one says that it is done."""
+        is_refused = True
         for _ in range(tries):
             if self.is_closing and tries > 1:
-                return False
+                break
             serving = [node for node in self.nodes.values() if node.is_serving and node.is_alive]
-            if serving and await self._ask(self.chance.choice(serving), change):
+            answer = await self._ask(self.chance.choice(serving), change) if serving else REFUSED
+            if not answer:
                 return True
+            is_refused = is_refused and answer == REFUSED
             await asyncio.sleep(0.5)
+        if is_refused and isinstance(change, RemoveMember | ReplaceMember):
+            self._stays(change.id)
         return False
 
-    async def _ask(self, node: SimNode, change: MemberChange) -> bool:
+    async def _ask(self, node: SimNode, change: MemberChange) -> str:
+        """What a node answers: "" that it is done, ``REFUSED`` that it is certainly not."""
         self.orders += 1
         done = self.operator.create_future()
         world = self.world
@@ -162,18 +202,27 @@ class Cluster:
             try:
                 await node.backend.change_members(change)
             except BackendError as error:
-                tell(f"{error.code}: {error.detail}")
+                world.note(f"{node.name} tells the operator {error.code}: {error.detail}")
+                tell("unknown" if error.code == "outcome_unknown" else REFUSED)
             else:
                 tell("")
 
         node.process.spawn(run)
         try:
             async with asyncio.timeout(ORDER_S):
-                answer = await done
+                answer: str = await done
         except TimeoutError:
             answer = "no answer"
         world.note(f"operator is told by {node.name}: {answer or 'done'}")
-        return not answer
+        return answer
+
+    def _let_go(self, name: str) -> None:
+        self._going.add(name)
+        self.nodes[name].is_leaving = True
+
+    def _stays(self, name: str) -> None:
+        self._going.discard(name)
+        self.nodes[name].is_leaving = False
 
     async def add(self) -> None:
         node = self.new_node()
@@ -184,7 +233,7 @@ class Cluster:
     async def remove(self, name: str) -> None:
         rest = [voter for voter in self.staying_voters() if voter != name]
         if len(rest) >= max(VOTERS_MIN, self.size - 1):
-            self._going.add(name)
+            self._let_go(name)
             await self.change(RemoveMember(name))
 
     async def replace(self, name: str) -> None:
@@ -192,7 +241,7 @@ class Cluster:
             return  # a replacement before this one was cut off: there are enough
         node = self.new_node()
         if node is not None:
-            self._going.add(name)
+            self._let_go(name)
             await asyncio.sleep(0.2)
             await self.change(ReplaceMember(name, node.address))
 

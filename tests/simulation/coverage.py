@@ -7,15 +7,8 @@ in which state it met the node that it hit.
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from tests.simulation.node import SimNode
-
-STATES = (
-    "leader", "follower", "candidate", "learner", "down", "starting", "syncing", "snapshotting",
-    "installing", "transferring", "changing", "forwarding",
-)  # fmt: skip
+from tests.simulation.states import STATES
 
 
 @dataclass
@@ -52,26 +45,3 @@ class Coverage:
             )
             for row in rows
         )
-
-
-def states_of(node: "SimNode") -> list[str]:
-    """All that a node is and does at the moment."""
-    if not node.is_alive:
-        return ["down"]
-    engine = node.engine
-    if engine is None:
-        return ["starting"]
-    running = node.backend._running
-    members = {member.id: member for member in engine.members}
-    is_learner = node.name in members and not members[node.name].voter
-    states = ["learner" if is_learner else engine.core.role]
-    checks = {
-        "starting": not node.is_serving,
-        "syncing": engine._is_syncing,
-        "snapshotting": running._upkeep._task is not None,
-        "installing": running._receiver._partial is not None,
-        "transferring": engine.is_transferring,
-        "changing": engine.config_index > engine.core.commit_index,
-        "forwarding": not engine._forwarding.is_idle,
-    }
-    return states + [name for name, is_so in checks.items() if is_so]

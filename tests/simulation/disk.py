@@ -23,9 +23,14 @@ class SimDisk(VirtualDisk):
         super().__init__(seed)
         self.sync_s = (0.0002, 0.002)
         self.on_cut: Callable[[], None] = lambda: None
+        self.on_call: Callable[[str], None] = lambda _call: (
+            None
+        )  # before each that changes anything
         self.cut_in = ""  # the next call of this name is where the power fails
 
     def call(self, call: str, path: Path, *, sized: int = 0) -> OSError | None:
+        if call not in self._READING:
+            self.on_call(call)
         if self.cut_in == call:
             self.cut_in = ""
             self.cut_at = self.calls + 1

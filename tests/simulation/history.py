@@ -15,7 +15,7 @@ class Call:
     """One request of one client, with all its attempts. Times are nanoseconds of the world."""
 
     client: str
-    kind: str  # claim, modify, renew, configure, read
+    kind: str  # claim, modify, renew, settle, configure, read
     began_ns: int
     operation: Any = None  # as the last attempt had it
     tags: tuple[str, ...] = ()  # of the values that it inserts
@@ -26,6 +26,7 @@ class Call:
     node: str = ""
     attempts: int = 0
     repeats: list[Any] = field(default_factory=list)  # what the same key was answered later
+    deletes: tuple[str, ...] = ()  # ids of tasks that it completes, if it is a settle
 
 
 @dataclass(slots=True)

@@ -9,9 +9,10 @@ not need the order that a connection gives.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
-from raftq_cluster.backends.raft.peer_api import AskError, PeerError, PeerOwner
+from raftq_cluster.backends.raft.peer_api import AskError, Identity, PeerError, PeerOwner
 from raftq_cluster.config import StartError
 from tests.simulation.process import ProcessLoop
 from tests.simulation.world import World
@@ -20,6 +21,9 @@ BACKOFF_MIN_S: Final = 0.02
 BACKOFF_MAX_S: Final = 1.0
 CONNECT_S: Final = 2.0
 SILENT_S: Final = 5.0  # a connection through which nothing comes is given up after this
+# How final refusals begin.
+UNFIT: Final = "unfit: "
+LOST_PAST: Final = "lost past: "
 RECENT: Final = 6  # packets of a broken connection that may come late
 
 
@@ -116,16 +120,19 @@ class Fabric:
             self._come_late(link)
         for end, other in ((source, target), (target, source)):
             delay_s = after_s + self.delay_ns(link.path) / 1e9
-            self.world.after_s(delay_s, lambda e=end, o=other: e.process.deliver(
-                lambda: e.lost(o.me, link)))  # fmt: skip
+            self.world.after_s(delay_s, partial(self._tell_lost, end, other.me, link))
+
+    @staticmethod
+    def _tell_lost(end: "SimNetwork", peer: str, link: Link) -> None:
+        end.process.deliver(lambda: end.lost(peer, link))
 
     def _come_late(self, link: Link) -> None:
         """What was on its way arrives after all, in any order, when nobody waits for it any more."""
         self.counts["late"] += len(link.recent)
         for frames in link.recent:
             delay_s = self.chance.choice((0.01, 0.3, 2.0)) * self.chance.random()
-            self.world.after_s(delay_s, lambda f=frames: link.target.process.deliver(
-                lambda: link.target.take(link, f, is_late=True)))  # fmt: skip
+            late = partial(link.target.take, link, frames, is_late=True)
+            self.world.after_s(delay_s, partial(link.target.process.deliver, late))
 
     # --- packets --------------------------------------------------------------------------------
 
@@ -180,12 +187,13 @@ class Route:
 class SimNetwork:
     """One process's network: a ``peer_api.Network``."""
 
+    owner: PeerOwner  # from ``start`` on
+
     def __init__(self, fabric: Fabric, process: ProcessLoop, me: str, address: str) -> None:
         self.fabric = fabric
         self.process = process
         self.me = me
         self.address = address
-        self.owner: PeerOwner | None = None
         self._routes: dict[str, Route] = {}
         self._wanted: dict[str, str] = {}
         self._callers: dict[str, str] = {}
@@ -214,7 +222,7 @@ class SimNetwork:
                 self.fabric.break_link(link)
 
     @property
-    def identity(self):
+    def identity(self) -> Identity:
         return self.owner.identity()
 
     def _follow(self) -> None:
@@ -260,24 +268,33 @@ class SimNetwork:
         elif target is None:
             self._again(route)
         else:
-            attempt, link = route.attempt, Link(path, self, target)
+            attempt, link, hello = route.attempt, Link(path, self, target), self.identity
 
             def arrive() -> None:
-                target.process.deliver(lambda: answer(target.accept(link, peer, self)))
+                target.process.deliver(lambda: answer(target.accept(link, peer, hello)))
 
-            def answer(is_taken: bool) -> None:
+            def answer(welcome: Identity | str) -> None:
                 fabric.world.after_s(fabric.delay_ns(path) / 1e9, lambda: self.process.deliver(
-                    lambda: self._connected(route, attempt, link, is_taken=is_taken)))  # fmt: skip
+                    lambda: self._connected(route, attempt, link, welcome)))  # fmt: skip
 
             fabric.world.after_s(fabric.delay_ns(path) / 1e9, arrive)
-            self.fabric.world.after_s(CONNECT_S, lambda: self.process.deliver(
-                lambda: route.attempt == attempt and route.link is None and self._again(route)))  # fmt: skip
 
-    def accept(self, link: Link, to: str, source: "SimNetwork") -> bool:
-        """The other side of a handshake."""
-        me, theirs = self.identity, source.identity
-        if to != me.node_id or theirs.cluster_id != me.cluster_id or self.owner.admit(theirs):
-            return False
+            def give_up() -> None:
+                if route.attempt == attempt and route.link is None:
+                    self._again(route)
+
+            self.fabric.world.after_s(CONNECT_S, lambda: self.process.deliver(give_up))
+
+    def accept(self, link: Link, to: str, hello: Identity) -> Identity | str:
+        """The other side of a handshake: who this is, or a refusal, which may be final."""
+        me, source = self.identity, link.source
+        if to != me.node_id or hello.cluster_id != me.cluster_id or self.owner.admit(hello):
+            return "refused"
+        unfit, lost = self.owner.why_unfit(hello), self.owner.what_is_lost(hello)
+        if unfit:
+            return UNFIT + unfit
+        if lost:
+            return LOST_PAST + lost
         before = self._accepted.get(source.me)
         self._accepted[source.me] = link
         if before is not None:
@@ -289,13 +306,23 @@ class SimNetwork:
         if route is not None and route.link is None:
             route.backoff_s = BACKOFF_MIN_S
             self._dial_after(route, BACKOFF_MIN_S * self._random.random())
-        return True
+        return me
 
-    def _connected(self, route: Route, attempt: int, link: Link, *, is_taken: bool) -> None:
+    def _connected(self, route: Route, attempt: int, link: Link, welcome: Identity | str) -> None:
+        is_taken = not isinstance(welcome, str)
         if route.attempt != attempt or route.link is not None or not link.is_open:
             if is_taken:
                 self.fabric.break_link(link)
-        elif not is_taken or not link.target.process.is_alive:
+        elif isinstance(welcome, str):
+            if welcome.startswith(UNFIT):
+                self.owner.on_unfit(welcome.removeprefix(UNFIT), has_lost_past=False)
+            elif welcome.startswith(LOST_PAST):
+                self.owner.on_unfit(welcome.removeprefix(LOST_PAST), has_lost_past=True)
+            self._again(route)
+        elif self.owner.why_unfit(welcome) or self.owner.what_is_lost(welcome):
+            self.fabric.break_link(link)
+            self._again(route)
+        elif not link.target.process.is_alive:
             self._again(route)
         else:
             route.backoff_s = BACKOFF_MIN_S

@@ -12,15 +12,14 @@ from raftq_cluster.backends.raft.backend import RaftBackend
 from raftq_cluster.backends.raft.formation import Initial, Plan
 from raftq_cluster.backends.raft.log_clock import LogClock
 from raftq_cluster.backends.raft.running import Outside
-from raftq_cluster.backends.raft.upkeep import Bounds
 from raftq_cluster.config import StartError
 from raftq_cluster.service.facade import Service
 from raftq_cluster.service.ids import id_source
 from tests.simulation.clock import ProcessClock
-from tests.simulation.coverage import states_of
 from tests.simulation.disk import SimDisk, SimRunner, in_thread
 from tests.simulation.network import SimNetwork
 from tests.simulation.process import ProcessLoop
+from tests.simulation.states import states_of
 from tests.simulation.world import NS_PER_S, Event
 from tests.support.virtual_disk import Loss
 
@@ -30,13 +29,15 @@ if TYPE_CHECKING:
 DIRECTORY: Final = Path("/node")
 RESTART_S: Final = 1.0
 DAMAGED_RESTART_S: Final = 5.0
-# Small bounds, so that snapshots, compaction and installs happen within a minute.
-BOUNDS: Final = Bounds(bytes_between_min=48 << 10, entries_kept=60, bytes_kept=64 << 10)
-SEGMENT_BYTES: Final = 32 << 10
 
 
 class SimNode:
-    """``name`` is its id and that of its machine."""
+    """``name`` is its id and that of its machine. The parts of its process are there from ``start`` on."""
+
+    process: ProcessLoop
+    service: Service
+    backend: RaftBackend
+    network: SimNetwork
 
     def __init__(self, cluster: "Cluster", name: str, plan: Plan) -> None:
         world = cluster.world
@@ -48,15 +49,18 @@ class SimNode:
         self.disk = SimDisk(self.chance.getrandbits(32))
         self.clock = ProcessClock(world, offset_ns=self.chance.randrange(20_000_000))
         self.lives = 0
-        self.process: ProcessLoop | None = None
-        self.service: Service | None = None
-        self.backend: RaftBackend | None = None
-        self.network: SimNetwork | None = None
+        self.probe: Any = None  # of the running process
         self.is_serving = False  # its start is complete
+        self.has_served = False  # in this life or one before
         self.is_damaged = False  # its directory may hold what a disk should not: it may refuse it
         self.is_removed = False  # it was a member
+        self.is_leaving = False  # it was ordered to be removed or replaced
+        self.is_draining = False  # it was told to stop
         self.has_failing_disk = False  # errors were injected into this life
         self.may_start = True  # the supervisor may start it
+        self.may_run: Callable[[], bool] = lambda: (
+            True
+        )  # at the moment; asked at its start and in each turn
         self._start: Event | None = None  # when the supervisor will start it
         self.ended: Callable[[], None] = lambda: None
         self.disk.on_cut = self._on_cut
@@ -67,26 +71,42 @@ class SimNode:
         return isinstance(self.plan, Initial)
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether it is a new one that was never added, as far as it knows."""
+        is_new = not (self.is_first or self.has_served or self.is_damaged or self.is_leaving)
+        return is_new and self.is_alive and self.engine is None
+
+    @property
     def is_alive(self) -> bool:
-        return self.process is not None and self.process.is_alive
+        return self.lives > 0 and self.process.is_alive
+
+    @property
+    def running(self) -> Any:
+        """What runs in the process, None while nothing does yet."""
+        return self.backend._running if self.is_alive else None
 
     @property
     def engine(self) -> Any:
         """The engine of the running process, None while there is none."""
-        running = self.backend._running if self.backend is not None and self.is_alive else None
+        running = self.running
         return running.engine if running is not None else None
 
     def start(self) -> None:
         """Begin another life, unless one is going on."""
         if self.is_alive or not self.may_start or self.is_removed:
             return
+        if not self.may_run():
+            self.start_later()
+            return
         world, cluster = self.cluster.world, self.cluster
-        self.lives += 1
-        label = f"{self.name}.{self.lives}"
+        label = f"{self.name}.{self.lives + 1}"
         chance = world.random(f"life/{label}")
         process = ProcessLoop(world, self.clock, label, lambda text: self._complain(process, text))
         self.process = process
-        self.is_serving = False
+        self.lives += 1
+        self.is_serving = self.is_draining = False
+        self.probe = None
+        process.after_turn = self._turned
         self.has_failing_disk = bool(self.disk.faults)
         process.node = self
         network = SimNetwork(cluster.fabric, process, self.name, self.address)
@@ -104,8 +124,8 @@ class SimNode:
                 monotonic=self.clock.monotonic_s,
                 network=network,
                 plan=self.plan,
-                bounds=BOUNDS,
-                segment_bytes=SEGMENT_BYTES,
+                bounds=cluster.bounds,
+                segment_bytes=cluster.segment_bytes,
             ),
         )
         self.service = Service(self.backend, ids=id_source(f"{label}."))
@@ -114,13 +134,23 @@ class SimNode:
         service = self.service
         process.spawn(lambda: self._serve(process, service))
 
+    def _turned(self) -> None:
+        if not self.may_run():
+            self.kill("killed: it must not run now")
+            self.start_later()
+            return
+        if self.probe is not None:
+            self.probe.look()
+        if self.cluster.hunters:
+            self.cluster.turned(self)
+
     async def _serve(self, process: ProcessLoop, service: Service) -> None:
         try:
             await service.start()
         except StartError as error:
             self._on_fatal(process, f"start: {error}")
         else:
-            self.is_serving = True
+            self.is_serving = self.has_served = True
 
     # --- ends -----------------------------------------------------------------------------------
 
@@ -136,12 +166,18 @@ class SimNode:
             self._end(f"{why} ({loss.name})", is_silent=True)
         self.disk.cut_power(loss)
 
+    def end_silently(self, why: str) -> None:
+        """Its power is gone in the middle of a call: what becomes of its disk is another matter."""
+        if self.is_alive:
+            self._end(why, is_silent=True)
+
     def stop(self) -> None:
         """SIGTERM: a clean end."""
         if not self.is_alive or not self.is_serving:
             return
         process, service = self.process, self.service
         self.cluster.world.note(f"{self.name} is told to stop")
+        self.is_draining = True
 
         async def stop() -> None:
             await service.stop()
@@ -151,6 +187,22 @@ class SimNode:
                 self.start_later()
 
         process.spawn(stop)
+
+    def take_snapshot(self) -> None:
+        """Have it take a snapshot, and from now on keep no log behind snapshots, whoever lags."""
+        running = self.running
+        if running is None:
+            return
+        upkeep = running._upkeep
+        bounds = upkeep._bounds._replace(entries_kept=0, bytes_lagging=0)
+
+        def take() -> None:
+            upkeep._bounds = bounds._replace(bytes_between_min=0)
+            upkeep._last_bytes = 0
+            upkeep.consider()
+            upkeep._bounds = bounds
+
+        self.process.deliver(take)
 
     def start_later(self, after_s: float = RESTART_S) -> None:
         """Let the supervisor start it again; sooner if it was about to anyway."""

@@ -6,17 +6,32 @@ what the node believes.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Final
 from unittest import mock
 from zlib import crc32
 
-from raftq_cluster.backends.raft import core_pysyncobj, upkeep
+from raftq_cluster.backends.raft import (
+    core_pysyncobj,
+    snapshot_receiving,
+    snapshot_sending,
+    upkeep,
+)
 from raftq_cluster.backends.raft.running import Running
 from tests.simulation.checkers.raft_rules import Raft
 
 if TYPE_CHECKING:
     from tests.simulation.node import SimNode
+
+
+# Small portions, so that snapshots of some ten kilobytes are taken and sent in many steps.
+PORTIONS: Final = (
+    (upkeep, "SLICE_RECORDS", 9),
+    (upkeep, "SYNC_BYTES", 12 << 10),
+    (snapshot_receiving, "SYNC_BYTES", 12 << 10),
+    (snapshot_sending, "CHUNK_BYTES", 3 << 10),
+    (snapshot_sending, "WINDOW_BYTES", 9 << 10),
+)
 
 
 class Written:
@@ -93,7 +108,7 @@ class Probe:
             index = append(term, command)
             written.append(index, term)
             raft.written(self._life, index, term, before, crc32(command))
-            return index
+            return int(index)
 
         def watched_truncate(index: int) -> None:
             raft.truncates(self._life, index, journal, self.core.commit_index)
@@ -120,6 +135,7 @@ class Probe:
         replace = replica.replace
 
         def watched_replace(machine: Any, index: int, members: Any, *rest: Any) -> None:
+            self.node.cluster.coverage.counts["snapshots installed"] += 1
             if index <= self.core.commit_index:
                 raft.goes_back(self._life, self.core.commit_index, index)
             raft.restored(self._life, index, members)
@@ -156,7 +172,7 @@ class Probes:
         written = self.written.setdefault(node.name, Written())
         probe = Probe(node, running, self._raft, written)
         self._probes[node.name] = probe
-        node.process.after_turn = probe.look
+        node.probe = probe
 
     def forget(self, node: "SimNode") -> None:
         self._probes.pop(node.name, None)
@@ -182,9 +198,11 @@ def probing() -> Iterator[None]:
         node.cluster.probes.attach(node, running)
         await serve(running)
 
-    with (
-        mock.patch.object(Running, "_serve", watched),
-        mock.patch.object(core_pysyncobj, "installed_library", return_value=library),
-        mock.patch.object(upkeep, "gc"),  # what it would collect is the simulation's
-    ):
+    with ExitStack() as stack:
+        patch = mock.patch.object
+        stack.enter_context(patch(Running, "_serve", watched))
+        stack.enter_context(patch(core_pysyncobj, "installed_library", return_value=library))
+        stack.enter_context(patch(upkeep, "gc"))  # what it would collect is the simulation's
+        for module, name, size in PORTIONS:
+            stack.enter_context(patch(module, name, size))
         yield

@@ -9,7 +9,7 @@ import asyncio
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tests.simulation.clock import ProcessClock
 from tests.simulation.world import World
@@ -40,7 +40,13 @@ class Handle:
         return self.when_s
 
 
-class ProcessLoop(asyncio.AbstractEventLoop):
+if TYPE_CHECKING:
+    Loop = object  # what nodes need of asyncio's interface is a small part of it
+else:
+    Loop = asyncio.AbstractEventLoop
+
+
+class ProcessLoop(Loop):
     """The loop of one process. ``complain`` is told of exceptions that nobody has caught."""
 
     # asyncio's running loop: left in place between turns, as most follow one of the same process.
@@ -112,7 +118,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         self._is_running = self.world.is_in_turn = True
         if ProcessLoop._entered is not self:
             ProcessLoop._entered = self
-            events._set_running_loop(self)
+            events._set_running_loop(self)  # type: ignore[arg-type]
         try:
             self._call(first, ())
             for _ in range(GENERATIONS):
@@ -182,7 +188,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
             self._call(handle.callback, handle.args)
 
     def create_future(self) -> Any:
-        return asyncio.Future(loop=self)
+        return asyncio.Future(loop=self)  # type: ignore[arg-type]
 
     @staticmethod
     def leave_all() -> None:
@@ -192,7 +198,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
 
     def create_task(self, coro: Any, *, name: Any = None, context: Any = None) -> Any:
         assert self._is_running, "a task begins outside of its process's turns"
-        return asyncio.Task(coro, loop=self, name=name)
+        return asyncio.Task(coro, loop=self, name=name)  # type: ignore[arg-type]
 
     def get_debug(self) -> bool:
         return False

@@ -202,7 +202,8 @@ async def a_read_waits_until_it_is_applied() -> str:
     told = group.submit("n1", put("a"))
     await group.settle()
     link = group.link("n1", "n3")
-    appends, _ = link.frames.copy(), link.frames.clear()
+    appends = link.frames.copy()
+    link.frames.clear()
     read = group["n3"].engine.confirm()
     await group.settle()
     link.frames.rotate(-len(link.frames))
@@ -260,7 +261,8 @@ async def what_may_be_done_is_unknown() -> str:
     told = group.submit("n1", put("a"))
     await group.settle()
     await group.pass_s(7.0)
-    code, has_it = told.outcomes[0].code, "a" in group["n2"].replica.machine.tasks
+    outcome: Any = told.outcomes[0]
+    code, has_it = outcome.code, "a" in group["n2"].replica.machine.tasks
     is_as_meant = leader.disk.last_index > 1
     group.stop()
     assert is_as_meant
@@ -282,9 +284,10 @@ def _snapshot_of_a_leader_that_is_cut_off() -> list[str]:
     world.after_s(CLIENTS_AFTER_S, lambda: simulation.gateway.process.spawn(client.run))
     world.run_until(3.0)
     leader = cluster.leader
+    assert leader is not None
     for other in cluster.nodes:
         cluster.fabric.cut(leader.name, other, is_reset=True)
-    engine, upkeep = leader.engine, leader.backend._running._upkeep
+    engine, upkeep = leader.engine, leader.running._upkeep
     upkeep._bounds = upkeep._bounds._replace(bytes_between_min=0)
     upkeep._last_bytes = 0
     leader.process.deliver(lambda: engine.propose(_list_of((*engine.members, _LEARNER))) and None)

@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from random import Random
 from typing import Any, Final
 
 from raftq_cluster.core.outcomes import TaskRow
@@ -27,10 +29,12 @@ from tests.simulation.clients.kinds import (
     Poller,
     Producer,
     Reader,
+    Tagging,
     Tags,
     Worker,
 )
-from tests.simulation.clients.small import RegisterClient, Shared, SmallQueueClient
+from tests.simulation.clients.small import DocClient, RegisterClient, Shared, SmallQueueClient
+from tests.simulation.clients.taskq import TaskqClient
 from tests.simulation.cluster import Cluster
 from tests.simulation.coverage import Coverage
 from tests.simulation.faults.scene import Scene
@@ -87,11 +91,12 @@ class Simulation:
     def _make_clients(self) -> list[Client]:
         chance, gateway, history = self.world.random("clients"), self.gateway, self.history
         tags, register, queue = Tags(), Shared("r"), Shared("q")
-        tagging = [Producer] * 4 + [Worker] * 4 + [Poller] * 2
-        makers: list[Callable[[str], Client]] = [
-            lambda name, kind=kind: kind(gateway, history, name, self._stream(name), tags)
-            for kind in tagging
-        ]
+        tagging: list[type[Tagging]] = [*[Producer] * 4, *[Worker] * 4, *[Poller] * 2]
+
+        def tagger(kind: type[Tagging], name: str) -> Client:
+            return kind(gateway, history, name, self._stream(name), tags)
+
+        makers: list[Callable[[str], Client]] = [partial(tagger, kind) for kind in tagging]
         makers += [lambda name: Reader(gateway, history, name, self._stream(name))] * 2
         makers += [lambda name: Configurer(gateway, history, name, self._stream(name))]
         makers += [
@@ -101,6 +106,9 @@ class Simulation:
             lambda name: SmallQueueClient(gateway, history, name, self._stream(name), queue)
         ] * 3
         makers += [lambda name: Litterer(gateway, history, name, self._stream(name))]
+        docs = Shared("d")
+        makers += [lambda name: DocClient(gateway, history, name, self._stream(name), docs)] * 2
+        makers += [lambda name: TaskqClient(gateway, history, name, self._stream(name), tags)] * 2
         clients = [make(f"c{number}") for number, make in enumerate(makers)]
         pace = chance.choice((0.5, 1.0, 1.0, 2.0))
         for client in clients:
@@ -108,36 +116,37 @@ class Simulation:
         chosen = self.options.clients
         return [c for number, c in enumerate(clients) if chosen is None or number in chosen]
 
-    def _stream(self, name: str):
+    def _stream(self, name: str) -> Random:
         return self.world.random(f"client/{name}")
 
     # --- the phases -----------------------------------------------------------------------------
 
     def run(self) -> Result:
         """Carry it out, up to the first broken promise or the end."""
+        self.begin()
+        self.until(self.options.seconds)
+        self.finish()
+        return self._result()
+
+    def begin(self) -> None:
+        """Have nodes, clients and faults begin when it is their time."""
         cluster, world, options = self.cluster, self.world, self.options
         for node in list(cluster.nodes.values()):
             world.after_s(cluster.chance.random() * 0.3, node.start)
         for client in self.clients:
-            world.after_s(CLIENTS_AFTER_S, lambda c=client: self.gateway.process.spawn(c.run))
+            world.after_s(CLIENTS_AFTER_S, partial(self.gateway.process.spawn, client.run))
         chosen = options.faults
         carry_out(self.scene, [f for f in self.planned if chosen is None or f.number in chosen])
-        phases = (
-            lambda: self._until(options.seconds),
-            self._heal,
-            self._serve,
-            self._quieten,
-            self._equal,
-            self._list,
-            self._check,
-        )
-        for phase in phases:
-            phase()
-            if cluster.judge.is_broken:
-                break
-        return self._result()
 
-    def _until(self, at_s: float, done: Callable[[], bool] = lambda: False) -> None:
+    def finish(self) -> None:
+        """Mend everything and demand progress, up to the first broken promise."""
+        for phase in (self._heal, self._serve, self._quieten, self._equal, self._list, self._check):
+            if self.cluster.judge.is_broken:
+                break
+            phase()
+
+    def until(self, at_s: float, done: Callable[[], bool] = lambda: False) -> None:
+        """Let time pass up to a moment, ``done``, or a broken promise."""
         judge = self.cluster.judge
         self.world.run_until(at_s, lambda: judge.is_broken or done())
 
@@ -150,7 +159,7 @@ class Simulation:
                     f"no progress: after {seconds:g} s without faults {what()}"
                 )
                 return
-            self._until(min(end_s, self.world.now_s + 0.25))
+            self.until(min(end_s, self.world.now_s + 0.25))
 
     def _heal(self) -> None:
         """Everything that failed is mended at once."""
@@ -161,7 +170,7 @@ class Simulation:
         for node in self.cluster.nodes.values():
             node.disk.mend()
             node.clock.mend()
-            if node.process is not None:
+            if node.lives:
                 node.process.resume()
             node.start_later(0.1)
 
@@ -169,7 +178,7 @@ class Simulation:
         """Members come back and serve; those with damaged directories are replaced."""
         for node in self.cluster.nodes.values():
             if not (node.is_serving or node.is_first):
-                self.cluster.order(lambda node=node: self.cluster.let_in(node))
+                self.cluster.order(partial(self.cluster.let_in, node))
         self._within(SERVE_S, self._is_well, lambda: f"these do not serve: {self._unwell()}")
         damaged = [n for n in self.scene.members() if n.is_damaged and not n.is_serving]
         for node in damaged:
@@ -202,13 +211,13 @@ class Simulation:
     def _quieten(self) -> None:
         """Work goes on for a while without faults, then clients finish what they are at."""
         before = sum(call.status == DONE for call in self.history.calls)
-        self._until(self.world.now_s + 3.0)
+        self.until(self.world.now_s + 3.0)
         done = sum(call.status == DONE for call in self.history.calls) - before
         if len(self.clients) > 3 and not done and not self.cluster.judge.is_broken:
             self.cluster.judge.blame("no progress: no call succeeded in 3 s without faults")
         for client in self.clients:
             client.is_stopping = True
-        self._until(
+        self.until(
             self.world.now_s + QUIET_S, lambda: all(client.is_done for client in self.clients)
         )
         self.gateway.check_told()
@@ -217,13 +226,13 @@ class Simulation:
         """All members have the same state."""
 
         def are_equal() -> bool:
-            replicas = [n.backend._running.replica for n in self.scene.members() if n.is_serving]
+            replicas = [node.running.replica for node in self.scene.members() if node.is_serving]
             return len({replica.index for replica in replicas}) == 1
 
         self._within(EQUAL_S, are_equal, lambda: "members are at different entries")
         for node in self.scene.members():
             if node.is_serving:
-                replica = node.backend._running.replica
+                replica = node.running.replica
                 self.cluster.raft.digest(node.process.name, replica.index, replica.machine)
 
     def _list(self) -> None:
@@ -242,7 +251,7 @@ class Simulation:
 
         names = [node.name for node in self.scene.members() if node.is_serving]
         for name in names:
-            self.gateway.process.spawn(lambda name=name: list_all(name))
+            self.gateway.process.spawn(partial(list_all, name))
         self._within(8.0, lambda: len(listings) == len(names), lambda: "tasks cannot be listed")
         if len({tuple(sorted(rows.items())) for rows in listings.values()}) > 1:
             self.cluster.judge.blame("members list different tasks")
@@ -284,6 +293,7 @@ class Simulation:
         counts["orders of the operator"] = cluster.orders
         counts["faults"] = sum(count for name, count in coverage.faults.items() if name[0] != "(")
         counts["lives"] = coverage.lives
+        counts.update(coverage.counts)
         counts["events"] = self.world.events
         return Result(
             self.options, self.temper, cluster.judge.sentences, self.world.trace_hash(),

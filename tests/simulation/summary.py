@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Final
 
-from tests.simulation.coverage import STATES, Coverage
+from tests.simulation.coverage import Coverage
 from tests.simulation.simulation import Result
+from tests.simulation.states import STATES
 
-OPERATIONS: Final = ("modify", "claim", "renew", "configure", "read")
+OPERATIONS: Final = ("modify", "claim", "renew", "settle", "configure", "read")
 OUTCOMES: Final = ("done", "refused", "unknown")
 _SEPARATOR: Final = " | "  # between a fault and a state, in JSON
 

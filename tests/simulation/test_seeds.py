@@ -9,9 +9,11 @@ import sys
 
 import pytest
 
+from tests.simulation.coverage import Coverage
+from tests.simulation.faults.schedule import Planned
 from tests.simulation.options import Options
 from tests.simulation.shrinking import Shrinker
-from tests.simulation.simulation import simulate
+from tests.simulation.simulation import Result, simulate
 
 SECONDS = 12.0
 SEEDS = 10
@@ -26,20 +28,20 @@ print(simulate(Options({seed}, 3, {seconds})).trace_hash)
 @pytest.mark.slow
 @pytest.mark.parametrize("nodes", [3, 5])
 @pytest.mark.parametrize("seed", range(1, SEEDS + 1))
-def test_a_seed_breaks_no_promise(seed, nodes):
+def test_a_seed_breaks_no_promise(seed: int, nodes: int) -> None:
     result = simulate(Options(seed, nodes, SECONDS))
     assert result.broken == [], result.options.command()
 
 
 @pytest.mark.slow
-def test_a_node_alone_breaks_no_promise():
+def test_a_node_alone_breaks_no_promise() -> None:
     for seed in range(1, 9):
         result = simulate(Options(seed, 1, SECONDS))
         assert result.broken == [], result.options.command()
 
 
 @pytest.mark.slow
-def test_the_same_seed_is_the_same_run_whatever_the_hash_seed():
+def test_the_same_seed_is_the_same_run_whatever_the_hash_seed() -> None:
     script = ONE_HASH.format(seed=5, seconds=8.0)
     hashes = {
         subprocess.run(
@@ -61,34 +63,24 @@ def test_the_same_seed_is_the_same_run_whatever_the_hash_seed():
 
 
 @pytest.mark.slow
-def test_faults_can_be_left_out():
+def test_faults_can_be_left_out() -> None:
     result = simulate(Options(5, 3, 8.0, faults=(), clients=(0, 4)))
     assert result.broken == []
     assert result.counts["faults"] == 0
     assert result.counts["leaderships"] == 1
 
 
-def test_a_failing_run_is_made_smaller():
-    class Run:
+def test_a_failing_run_is_made_smaller() -> None:
+    def run(options: Options) -> Result:
         """Broken as long as faults 3 and 7 and client 2 are there."""
+        chosen = range(10) if options.faults is None else options.faults
+        clients = range(5) if options.clients is None else options.clients
+        broken = ["it is"] if {3, 7} <= {*chosen} and 2 in clients else []
+        planned = [Planned(number, 1.0, "kill") for number in range(10)]
+        return Result(options, "", broken, "", [], 100.0, planned, 5, Coverage())
 
-        def __init__(self, options):
-            self.options = options
-            chosen = range(10) if options.faults is None else options.faults
-            clients = range(5) if options.clients is None else options.clients
-            self.broken = ["it is"] if {3, 7} <= {*chosen} and 2 in clients else []
-            self.planned = [_Fault(number) for number in range(10)]
-            self.seconds = 100.0
-            self.clients = 5
-
-    class _Fault:
-        at_s = 1.0
-
-        def __init__(self, number):
-            self.number = number
-
-    said = []
-    smaller = Shrinker(Run, said.append).shrink(Run(Options(9, 3, 60.0)))
+    said: list[str] = []
+    smaller = Shrinker(run, said.append).shrink(run(Options(9, 3, 60.0)))
     assert smaller.options == Options(9, 3, 60.0, faults=(3, 7), clients=(2,))
     assert said[-1] == (
         "still broken: scripts/simulate --seed 9 --nodes 3 --minutes 1 --faults 3,7 --clients 2"

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -23,7 +24,7 @@ for summary in series.summaries:
 """
 
 
-def series(*options):
+def series(*options: str | Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "tests.simulation", *SHORT, *options],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -33,7 +34,7 @@ def series(*options):
     )
 
 
-def hashes(path):
+def hashes(path: Path) -> set[str]:
     lines = path.read_text("utf-8").splitlines()
     found = {line.partition('"trace_hash":"')[2][:32] for line in lines}
     assert len(found) == 4
@@ -41,7 +42,7 @@ def hashes(path):
 
 
 @pytest.mark.slow
-def test_an_interrupted_series_goes_on_where_it_ended(tmp_path):
+def test_an_interrupted_series_goes_on_where_it_ended(tmp_path: Path) -> None:
     file = tmp_path / "there" / "results"
     first = series("--seeds", "2", "--results", file)
     assert first.returncode == 0, first.stdout + first.stderr
@@ -58,7 +59,7 @@ def test_an_interrupted_series_goes_on_where_it_ended(tmp_path):
 
 
 @pytest.mark.slow
-def test_runs_of_another_kind_do_not_count(tmp_path):
+def test_runs_of_another_kind_do_not_count(tmp_path: Path) -> None:
     file = tmp_path / "results"
     assert series("--seeds", "1", "--results", file).returncode == 0
     other = series("--seeds", "1", "--results", file, "--faults", "none")
@@ -66,7 +67,7 @@ def test_runs_of_another_kind_do_not_count(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_series_with_a_broken_promise_fails_and_says_how_to_repeat_it(tmp_path):
+def test_a_series_with_a_broken_promise_fails_and_says_how_to_repeat_it(tmp_path: Path) -> None:
     told = series("--seed", "1", "--minutes", "0.233333", "--seeds", "2", "--plant", "apply_twice",
                   "--no-shrink", "--results", tmp_path / "results")  # fmt: skip
     assert told.returncode == 1
@@ -74,7 +75,7 @@ def test_a_series_with_a_broken_promise_fails_and_says_how_to_repeat_it(tmp_path
     assert "faults:" in told.stdout
 
 
-def test_a_run_that_ends_without_a_result_is_a_failure():
+def test_a_run_that_ends_without_a_result_is_a_failure() -> None:
     told = subprocess.run(
         [sys.executable, "-c", FAILING],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},

@@ -45,6 +45,9 @@ class Host:
         return "" if peer.cluster_id == ME.cluster_id else "another cluster"
 
     def why_unfit(self, peer: Identity) -> str:
+        return "too old" if peer.reads > 1 else ""
+
+    def what_is_lost(self, peer: Identity) -> str:
         return "a lost past" if peer.end == (1, 1) else ""
 
     def on_frame(self, peer: str, frame: bytes) -> None:
@@ -155,7 +158,12 @@ async def _dialled(source: Source) -> None:
     hello = Hello(
         protocol_min=1, protocol_max=1, purpose="ask", cluster_id="c1", node_id="n1", birth="b"
     )
-    link = DialledLink(hello, lambda welcome, _certified: told.append(welcome))
+
+    def check(welcome: Welcome | None, _certified: str) -> None:
+        if welcome is not None:
+            told.append(welcome)
+
+    link = DialledLink(hello, check)
     transport = FakeTransport(link)
     for piece in source.pieces(source.rest()):
         if transport.is_closing():
@@ -183,6 +191,7 @@ def seeds() -> Iterator[bytes]:
     for said in (
         Welcome(protocol=1, cluster_id="c1", node_id="n2", birth="b2"),
         Refusal(why="no", is_final=True),
+        Refusal(why="no", is_final=True, has_lost_past=True),
     ):
         frame = pack(said)
         yield b"\1" + length_of(frame) + frame + length_of(b"answer") + b"answer"

@@ -33,13 +33,19 @@ def made(call: Call) -> tuple[TaskRow, ...]:
     return outcome.renewed if isinstance(outcome, Renewed) else ()
 
 
-def deleted(call: Call) -> list[Any]:
-    """The targets that a modify deletes."""
+def deleted(call: Call) -> list[str]:
+    """The ids of tasks that a call deletes."""
+    if call.kind == "settle":
+        return list(call.deletes)
     return [target[0] for target in call.operation[6]] if call.operation else []
 
 
 def _is_made(call: Call) -> bool:
-    return call.kind == "modify" and isinstance(call.outcome, Modified) and call.status == DONE
+    """Whether tasks were inserted, changed or deleted by it, certainly."""
+    return call.status == DONE and (
+        (call.kind == "modify" and isinstance(call.outcome, Modified))
+        or (call.kind == "settle" and isinstance(call.outcome, Settled))
+    )
 
 
 def total_queue(history: History) -> Iterator[str]:
@@ -60,13 +66,13 @@ def _lost(history: History, gone: set[str]) -> Iterator[str]:
     perhaps_gone = {
         id_
         for call in history.calls
-        if call.kind == "modify" and call.status == UNKNOWN
+        if call.kind in {"modify", "settle"} and call.status == UNKNOWN
         for id_ in deleted(call)
     }
     there = history.left.keys() | gone | perhaps_gone
     for call in history.calls:
         for tag, row in zip(
-            call.tags, call.outcome.inserted if _is_made(call) else (), strict=False
+            call.tags, call.outcome.inserted if _is_made(call) and call.tags else (), strict=False
         ):
             if row.id not in there:
                 yield f"lost: {tag} ({row.id}) was acknowledged at entry {call.index} and is gone"
@@ -130,7 +136,7 @@ def _is_same_answer(first: Any, again: Any) -> bool:
         return not before or (
             isinstance(again, Claimed) and {(row.id, row.version) for row in again.tasks} <= before
         )
-    return _plain(first) == _plain(again)
+    return bool(_plain(first) == _plain(again))
 
 
 def _plain(outcome: Any) -> Any:
@@ -183,6 +189,25 @@ def completed(history: History) -> Iterator[str]:
                 yield f"returned: {row.id} was seen at entry {call.index}, deleted at {ends[row.id]}"
 
 
+def serials(history: History) -> Iterator[str]:
+    """Numbers of a queue are given once each, in the order of the log."""
+    owners: dict[tuple[str, int], str] = {}
+    given: dict[str, list[tuple[int, int]]] = {}
+    for call in history.calls:
+        for row in _all_rows(call):
+            if row.serial and owners.setdefault((row.queue, row.serial), row.id) != row.id:
+                yield f"numbered twice: {row.serial} of {row.queue} is of two tasks"
+        if call.kind == "modify" and call.attempts <= 1:
+            for row in made(call):
+                if row.serial and not row.version:
+                    given.setdefault(row.queue, []).append((call.index, row.serial))
+    for queue, found in given.items():
+        found.sort()
+        for (before, low), (index, high) in pairwise(found):
+            if high < low and index > before:
+                yield f"numbers of {queue} went back: {low} at entry {before}, {high} at {index}"
+
+
 def leases(history: History) -> Iterator[str]:
     """One holder at a time: in log time exactly, in real time but for what clocks may be off."""
     slack_ns = history.clock_spread_ns + 1_000 * NS_PER_MS
@@ -207,16 +232,18 @@ def in_order(history: History) -> Iterator[str]:
     ends = sorted((call.ended_ns, call.index, call) for call in history.calls
                   if call.status == DONE and call.index)  # fmt: skip
     begins = sorted(((call.began_ns, place) for place, (_, _, call) in enumerate(ends)))
-    newest, position = (0, None), 0
+    newest: tuple[int, Call | None] = (0, None)
+    position = 0
     for began_ns, place in begins:
         while position < len(ends) and ends[position][0] < began_ns:
             if ends[position][1] > newest[0]:
                 newest = (ends[position][1], ends[position][2])
             position += 1
         call = ends[place][2]
-        if call.index < newest[0]:
+        before = newest[1]
+        if before is not None and call.index < newest[0]:
             yield (f"stale: {call.client} was answered ({call.kind}) as of entry {call.index},"
-                   f" after {newest[1].client} had been as of entry {newest[0]}")  # fmt: skip
+                   f" after {before.client} had been as of entry {newest[0]}")  # fmt: skip
 
 
-CHECKS: Final = (total_queue, refused, done_once, versions, completed, leases, in_order)
+CHECKS: Final = (total_queue, refused, done_once, versions, completed, serials, leases, in_order)

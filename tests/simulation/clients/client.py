@@ -53,10 +53,16 @@ class Client:
         return self.node
 
     async def call(
-        self, kind: str, build: Callable[[Any], Any], *, key: str = "", tags: tuple[str, ...] = ()
+        self,
+        kind: str,
+        build: Callable[[Any], Any],
+        *,
+        key: str = "",
+        tags: tuple[str, ...] = (),
+        deletes: tuple[str, ...] = (),
     ) -> Call:
         """Ask until it is known what came of it; without a key, once."""
-        call = Call(self.name, kind, self.gateway.world.now_ns, tags=tags)
+        call = Call(self.name, kind, self.gateway.world.now_ns, tags=tags, deletes=deletes)
         self.history.calls.append(call)
         is_possibly_done = False
         for _ in range(ATTEMPTS if key else 1):

@@ -27,7 +27,7 @@ class Told(NamedTuple):
     """What came of one attempt."""
 
     status: str
-    index: int = 0
+    index: int = 0  # type: ignore[assignment] # a tuple has a method of this name
     value: Any = None
 
 

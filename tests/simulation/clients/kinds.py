@@ -6,7 +6,9 @@ one sets up queues. Values carry a tag each, so that a task can be recognised wh
 
 import asyncio
 from random import Random
-from typing import Final
+from typing import Any, Final
+
+from msgspec import UNSET
 
 from raftq.wire import documents as wire
 from raftq_cluster.core.outcomes import Claimed, Modified, Renewed, TaskRow
@@ -20,6 +22,8 @@ from tests.simulation.world import NS_PER_S
 
 QUEUES: Final = ("/jobs/a", "/jobs/b", "/mail/out", "/slow")
 _SIZES: Final = (0, 0, 20, 20, 200, 3_000)
+HUGE_SHARE: Final = 0.005  # of values that are larger than a segment of the log
+HUGE_BYTES: Final = 40_000
 
 
 def tag_of(row: TaskRow) -> str:
@@ -49,13 +53,13 @@ class Tagging(Client):
 
     def insert(self, tag: str) -> wire.Insert:
         chance = self.chance
-        padding = b"." * chance.choice(_SIZES)
-        fields = {"delay_ms": chance.randrange(1, 3_000)} if chance.random() < 0.2 else {}
+        padding = b"." * (chance.choice(_SIZES) if chance.random() > HUGE_SHARE else HUGE_BYTES)
+        delay_ms = chance.randrange(1, 3_000) if chance.random() < 0.2 else UNSET
         return wire.Insert(
             queue=chance.choice(QUEUES),
             value_b64=tag.encode() + b"|" + padding,
             priority=chance.randrange(3),
-            **fields,
+            delay_ms=delay_ms,
         )
 
 
@@ -185,7 +189,7 @@ class Configurer(Client):
 
     async def step(self) -> None:
         name = self.chance.choice(QUEUES)
-        order = self.chance.choice(("random", "fifo", "priority"))
+        order: Any = self.chance.choice(("random", "fifo", "priority"))
         await self._set(wire.ConfigureRequest(pattern=name, order=order, paused=True))
         await asyncio.sleep(0.3 * self.chance.random())
         await self._set(wire.ConfigureRequest(pattern=name, order=order, paused=False))

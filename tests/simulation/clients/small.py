@@ -9,8 +9,8 @@ from random import Random
 from typing import Any, Final
 
 from raftq.wire import documents as wire
-from raftq_cluster.core.outcomes import Claimed, Modified
-from raftq_cluster.core.queries import Tasks
+from raftq_cluster.core.outcomes import Claimed, Modified, Transacted
+from raftq_cluster.core.queries import Docs, Tasks
 from raftq_cluster.service import building
 from tests.simulation.clients.client import Client
 from tests.simulation.clients.gateway import Gateway
@@ -19,6 +19,7 @@ from tests.simulation.history import DONE, REFUSED, History
 FOREVER_NS: Final = 1 << 62  # the end of a call that may still take effect
 CALLS_MAX: Final = 24
 LONG_MS: Final = 3_600_000
+DOCS: Final = "registers"  # the namespace
 
 
 class Shared:
@@ -80,6 +81,11 @@ class RegisterClient(Small):
         value = self.new_key()
         change = wire.Change(id=name, version=version, value_b64=value.encode())
         request = wire.ModifyRequest(changes=[change])
+        return await self._written(node, name, version, request, value)
+
+    async def _written(
+        self, node: str, name: str, version: int, request: wire.ModifyRequest, value: str
+    ) -> tuple[Any, bool]:
         step, is_known = await self._modify(node, request, ("write", version, value))
         if is_known and step is not None and step[-1]:
             self._version = (name, version + 1)
@@ -96,16 +102,41 @@ class RegisterClient(Small):
         if told.status == REFUSED:
             return None, True
         is_known = told.status == DONE
-        return (*step, isinstance(told.value, Modified) if is_known else None), is_known
+        return (
+            *step,
+            isinstance(told.value, Modified | Transacted) if is_known else None,
+        ), is_known
 
     async def _read(self, node: str, name: str) -> tuple[Any, bool]:
-        told = await self.gateway.read(node, Tasks("", "", (name,), 1, omit_values=False))
+        told = await self.gateway.read(node, self._query(name))
         if told.status != DONE:
             return None, True
         row = told.value[0] if told.value else None
         seen = None if row is None else (row.version, row.value.decode())
         self._version = ("", 0) if row is None else (name, row.version)
         return ("read", seen), True
+
+    def _query(self, name: str) -> Any:
+        return Tasks("", "", (name,), 1, omit_values=False)
+
+
+class DocClient(RegisterClient):
+    """The same with a doc for a register."""
+
+    async def _create(self, node: str, name: str) -> tuple[Any, bool]:
+        value = self.new_key()
+        insert = wire.DocInsert(namespace=DOCS, key=name, id=name, value_b64=value.encode())
+        request = wire.ModifyRequest(doc_inserts=[insert])
+        return await self._modify(node, request, ("create", value))
+
+    async def _write(self, node: str, name: str, version: int) -> tuple[Any, bool]:
+        value = self.new_key()
+        change = wire.DocChange(namespace=DOCS, id=name, version=version, value_b64=value.encode())
+        request = wire.ModifyRequest(doc_changes=[change])
+        return await self._written(node, name, version, request, value)
+
+    def _query(self, name: str) -> Any:
+        return Docs(DOCS, (name,), None, "", "", 1, omit_values=False)
 
 
 class SmallQueueClient(Small):

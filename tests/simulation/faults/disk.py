@@ -1,4 +1,4 @@
-"""Faults of disks: slow, full, failing, damaged."""
+"""Faults of disks that pass: slow, full, failing."""
 
 import errno
 from random import Random
@@ -49,26 +49,10 @@ def failing_write(scene: Scene, chance: Random) -> None:
     node.has_failing_disk = True
 
 
-def flip(scene: Scene, chance: Random) -> None:
-    """A bit of a machine's files turns over while its power is off. One machine in a run, of three voters at least.
-
-    It must be noticed when the node starts: it refuses to, and is replaced by a new one.
-    """
+def failing_read(scene: Scene, chance: Random) -> None:
+    """A node restarts, and cannot read what it has: it must not start without it."""
     node = scene.victim(chance)
-    if not scene.cluster.may_damage():
-        return
-    node.kill("killed, to be damaged")
-    disk = node.disk
-    paths = [
-        path for path in disk.paths() if path.suffix in {".log", ".snap"} or path.name == "votes"
-    ]
-    if not paths:
-        node.start_later()
-        return
-    path = chance.choice(paths)
-    data = disk.content(path).rstrip(b"\0")
-    if data:
-        disk.flip(path, chance.randrange(len(data) * 8))
-        node.is_damaged = True
-        scene.world.note(f"a bit of {node.name} {path.name} is flipped")
-    node.start_later(0.5)
+    node.kill("killed, and its disk cannot be read")
+    call = chance.choice(("read", "read", "open", "names"))
+    node.disk.faults.append(Fault(call, errno.EIO, after=chance.randint(0, 30)))
+    node.start_later(0.3)

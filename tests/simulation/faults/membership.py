@@ -8,9 +8,10 @@ from tests.simulation.faults.scene import Scene
 def add(scene: Scene, chance: Random) -> None:
     """A new node joins."""
     cluster = scene.cluster
-    if len(cluster.member_ids()) >= cluster.size + 2:
-        return
     scene.victim(chance)
+    if len(cluster.member_ids()) >= cluster.size + 2:
+        scene.spare()
+        return
     cluster.order(cluster.add)
 
 
@@ -29,5 +30,8 @@ def replace(scene: Scene, chance: Random) -> None:
 def transfer(scene: Scene, chance: Random) -> None:
     """The leadership moves on purpose."""
     scene.victim(chance)
-    name = chance.choice(("", chance.choice(scene.members()).name))
+    heirs = [
+        node for node in scene.members() if node is not scene.cluster.leader and node.is_serving
+    ]
+    name = chance.choice(("", chance.choice(heirs or scene.members()).name))
     scene.cluster.order(lambda: scene.cluster.transfer(name))

@@ -36,8 +36,7 @@ def isolate(scene: Scene, chance: Random) -> None:
 
 def split(scene: Scene, chance: Random) -> None:
     """Two groups of machines do not reach each other."""
-    nodes = scene.members()
-    chance.shuffle(nodes)
+    nodes = scene.shuffled(chance)
     scene.choose(nodes[0])
     at = chance.randint(1, len(nodes) - 1)
     _cut(scene, _both_ways(nodes[:at], nodes[at:]), chance, chance.uniform(0.5, 6.0))
@@ -56,8 +55,7 @@ def one_way(scene: Scene, chance: Random) -> None:
 
 def bridge(scene: Scene, chance: Random) -> None:
     """Two groups reach each other through one machine only."""
-    nodes = scene.members()
-    chance.shuffle(nodes)
+    nodes = scene.shuffled(chance)
     scene.choose(nodes[0])
     rest = nodes[1:]
     at = max(1, len(rest) // 2)
@@ -72,6 +70,21 @@ def hold(scene: Scene, chance: Random) -> None:
     scene.later(
         chance.choice((0.3, 1.0, 3.0, 8.0)), lambda: fabric.release(source.name, target.name)
     )
+
+
+def lag(scene: Scene, chance: Random) -> None:
+    """A machine is cut off until the others have cut their logs: it comes back and needs a snapshot."""
+    node = scene.victim(chance)
+    if scene.aim is None and node is scene.cluster.leader:
+        node = scene.choose(scene.shuffled(chance)[0])
+    seconds = chance.uniform(0.8, 4.0)
+    _cut(scene, _both_ways([node], scene.others(node)), chance, seconds)
+
+    def compact() -> None:
+        for other in scene.others(node):
+            other.take_snapshot()
+
+    scene.later(0.8 * seconds, compact)
 
 
 def flap(scene: Scene, chance: Random) -> None:

@@ -27,10 +27,9 @@ def restart(scene: Scene, chance: Random) -> None:
 def pause(scene: Scene, chance: Random) -> None:
     """SIGSTOP and SIGCONT, longer than leases and elections at times."""
     node = scene.victim(chance)
-    process = node.process
-    if process is not None:
-        process.pause()
-        scene.world.after_s(chance.choice((0.05, 0.4, 1.5, 4.0)), process.resume)
+    if node.is_alive:
+        node.process.pause()
+        scene.world.after_s(chance.choice((0.05, 0.4, 1.5, 4.0)), node.process.resume)
 
 
 def cut_power(scene: Scene, chance: Random) -> None:
@@ -73,3 +72,8 @@ def cut_while_starting(scene: Scene, chance: Random) -> None:
     node.cut_power(chance.choice(_LOSSES))
     node.disk.cut_at = node.disk.calls + chance.randint(1, 25)
     node.start_later(0.3)
+
+
+def compact(scene: Scene, chance: Random) -> None:
+    """A node takes a snapshot now, and keeps no log behind it."""
+    scene.victim(chance).take_snapshot()

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from random import Random
 
 from tests.simulation.cluster import Cluster
-from tests.simulation.coverage import states_of
 from tests.simulation.node import SimNode
+from tests.simulation.states import states_of
 
 
 class Scene:
@@ -15,12 +15,26 @@ class Scene:
         self.cluster = cluster
         self.world = cluster.world
         self.is_over = False
-        self.met: tuple[SimNode, list[str]] | None = None  # who was chosen last, in which states
+        self._met: list[str] | None = None  # the states of who was chosen last
+        self.aim: SimNode | None = None  # who is to be hit, if that was chosen already
+
+    def take_aim(self, node: SimNode | None) -> None:
+        """Before a fault: whom it is to hit, None if it may choose."""
+        self._met, self.aim = None, node
+
+    def hit(self) -> list[str] | None:
+        """After a fault: in which states it has met whom it has hit, None if nobody."""
+        self.aim = None
+        return self._met
 
     def choose(self, node: SimNode) -> SimNode:
         """Remember in which states a fault meets its victim."""
-        self.met = (node, states_of(node))
+        self._met = states_of(node)
         return node
+
+    def spare(self) -> None:
+        """Nobody is hit after all."""
+        self._met = None
 
     def members(self) -> list[SimNode]:
         """Those that take part, or should."""
@@ -29,15 +43,25 @@ class Scene:
                 if node.name in ids and not node.is_removed]  # fmt: skip
 
     def victim(self, chance: Random) -> SimNode:
-        """Who is hit: more often the leader than anybody else."""
+        """Who is hit: who was aimed at, and else more often the leader than anybody else."""
+        if self.aim is not None:
+            return self.choose(self.aim)
         leader = self.cluster.leader
         if leader is not None and chance.random() < 0.4:
             return self.choose(leader)
         return self.choose(chance.choice(self.members()))
 
     def pair(self, chance: Random) -> tuple[SimNode, SimNode]:
-        one, other = chance.sample(self.members(), 2)
+        one, other = self.shuffled(chance)[:2]
         return self.choose(one), other
+
+    def shuffled(self, chance: Random) -> list[SimNode]:
+        """All members in any order, but for who is aimed at: that one is the first."""
+        nodes = self.members()
+        chance.shuffle(nodes)
+        if self.aim is not None:
+            nodes = [self.aim, *(node for node in nodes if node is not self.aim)]
+        return nodes
 
     def later(self, seconds: float, action: Callable[[], None]) -> None:
         """Let something happen after a while, unless all was mended before."""

@@ -1,5 +1,6 @@
 """A data directory that is an older copy of itself: refused by those who remember, and harmless."""
 
+import asyncio
 import copy
 
 import pytest
@@ -75,6 +76,31 @@ async def test_a_restored_copy_is_refused_also_by_nodes_that_have_started_since(
     await three.start("n2")
     await three.until(lambda: bool(three.leader()))
     assert isinstance((await three.do("n2", put("b")))[0], Modified)
+
+
+async def test_a_copy_that_was_refused_once_does_not_start_when_all_have_forgotten(three):
+    kept = await copy_and_run_on(three, "n3")
+    await until_told(three, "n3", three.backends["n3"])
+    await three.end("n3")
+    three.disks["n3"] = kept
+    with pytest.raises(StartError, match="older copy of itself"):
+        await three.start("n3")
+    three.backends.pop("n3")
+    for node_id in ("n1", "n2"):
+        await three.end(node_id)
+        forget(three.disks[node_id])
+    with pytest.raises(StartError, match=r"older_copy.txt: .* does not start again"):
+        await three.start("n3")
+    three.backends.pop("n3")
+    await asyncio.gather(three.start("n1"), three.start("n2"))
+    assert isinstance((await three.do("n1", put("b")))[0], Modified)
+
+
+def forget(disk):
+    """Remove what a node has kept of the others' pasts."""
+    for path in disk.paths():
+        if path.name == "witness":
+            disk.remove(path)
 
 
 async def test_a_copy_that_is_not_older_than_what_was_told_may_come_back(three):

@@ -30,7 +30,7 @@ class Owner:
         self.down = []
         self.received = 0
         self.why_not = ""
-        self.lost = ""
+        self.lost = self.too_old = ""
         self.unfit = []
         self.asked = 0
 
@@ -42,10 +42,13 @@ class Owner:
 
     def why_unfit(self, peer):
         self.asked += 1
+        return self.too_old
+
+    def what_is_lost(self, peer):
         return self.lost and f"{self.lost} {peer.end}"
 
-    def on_unfit(self, why):
-        self.unfit.append(why)
+    def on_unfit(self, why, *, has_lost_past):
+        self.unfit.append((why, has_lost_past))
 
     def on_frame(self, peer, frame):
         if frame == b"poison":
@@ -349,6 +352,26 @@ async def test_a_certificate_that_cannot_be_used_is_one_sentence(authority, tmp_
             await network.start(Owner("n1"))
 
 
+async def test_a_node_that_is_too_old_is_told_so_and_may_come_back(nodes):
+    one, other = await nodes("n1"), await nodes("n2")
+    other.owner.too_old = "too old"
+    one.know(other)
+    await until(lambda: one.owner.unfit)
+    assert one.owner.unfit[0] == ("too old", False)
+
+
+async def test_nobody_ends_a_node_with_the_certificate_of_another(nodes, authority):
+    one = await nodes("n1", tls=authority.certify("n1"))
+    forger = await nodes("n2", tls=authority.certify("n3"))
+    forger.owner.lost = "lost"
+    one.know(forger)
+    await until(lambda: forger.network.refused)
+    forger.owner.lost = ""
+    refused = forger.network.refused
+    await until(lambda: forger.owner.asked > refused + 1)
+    assert one.owner.unfit == []
+
+
 @pytest.mark.parametrize("who_knows", ["acceptor", "dialler"])
 async def test_who_must_not_go_on_gets_no_connection_and_is_told_so(nodes, who_knows):
     one, other = await nodes("n1"), await nodes("n2")
@@ -357,7 +380,7 @@ async def test_who_must_not_go_on_gets_no_connection_and_is_told_so(nodes, who_k
     if who_knows == "acceptor":
         one.know(other)
         await until(lambda: one.owner.unfit)
-        assert one.owner.unfit[0] == "lost (3, 99)"
+        assert one.owner.unfit[0] == ("lost (3, 99)", True)
     else:
         other.know(one)
         await until(lambda: other.owner.asked > 1)

@@ -14,7 +14,18 @@ Pure. Knows members by the birth of their directory, not by name.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+_REPORT: Final = """\
+raftq: {why}.
+
+Entries or votes that this copy lacks were counted by others, so it must not take part again, even when nobody remembers
+any more. Leave this file here, remove the node from the cluster (or let a new one take its place):
+
+    raftq cluster replace NODE HOST:PORT
+
+If all nodes were put back to copies of different moments, on purpose: docs/cluster.md, "Copies of data directories".
+"""
 
 
 class Held(NamedTuple):
@@ -65,3 +76,8 @@ class Pasts:
             f" term {told.term}, and its log ends with entry {end.last} in term {end.term}; remove the"
             " node from the cluster, and join it as a new one with an empty directory"
         )
+
+
+def copy_report(why: str) -> str:
+    """What is left in such a directory, for people."""
+    return _REPORT.format(why=why)

@@ -34,6 +34,10 @@ class UnfitError(PeerError):
     """A node must not go on as it is: it has lost a part of its past, or cannot read the log."""
 
 
+class LostPastError(UnfitError):
+    """A node has lost a part of its past: it must never go on."""
+
+
 class PeerOwner(Protocol):
     """Who owns the network. Every method is called on the event loop's thread."""
 
@@ -49,8 +53,12 @@ class PeerOwner(Protocol):
         """Say why a member must not go on as it is; "" if nothing shows it. Asked at every handshake."""
         ...
 
-    def on_unfit(self, why: str) -> None:
-        """A member says that it is this node which must not go on."""
+    def what_is_lost(self, peer: Identity) -> str:
+        """Say what a member's directory lacks of its past; "" if nothing shows it. Asked at every handshake."""
+        ...
+
+    def on_unfit(self, why: str, *, has_lost_past: bool) -> None:
+        """A member says that it is this node which must not go on: never, if it has lost a part of its past."""
         ...
 
     def on_frame(self, peer: str, frame: bytes) -> None:

@@ -21,6 +21,8 @@ class Peering:
         self.engine: Engine | None = None
         self.why_not: Callable[[Identity], str] = _nobody_yet
         self.why_unfit: Callable[[Identity], str] = _fit
+        self.what_is_lost: Callable[[Identity], str] = _fit
+        self.condemn: Callable[[str], None] = _say_nothing
         self.answer: Answerer = _no_answer
         self.greet: Callable[[str], None] = _say_nothing
 
@@ -34,9 +36,11 @@ class Peering:
         """Say why this node may not be a peer."""
         return self.why_not(peer)
 
-    def on_unfit(self, why: str) -> None:
-        """This node must not go on as it is."""
+    def on_unfit(self, why: str, *, has_lost_past: bool) -> None:
+        """This node must not go on as it is, or never."""
         if self.engine is not None:
+            if has_lost_past:
+                self.condemn(why)
             self.engine.fail(why)
 
     def on_frame(self, peer: str, frame: bytes) -> None:
@@ -69,8 +73,8 @@ def _fit(_peer: Identity) -> str:
     return ""
 
 
-def _say_nothing(_peer: str) -> None:
-    """Nothing is known that a new peer should hear."""
+def _say_nothing(_text: str) -> None:
+    """Nothing is known that a new peer should hear, and nothing is written yet."""
 
 
 def _nobody_yet(_peer: Identity) -> str:

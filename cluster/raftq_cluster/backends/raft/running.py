@@ -31,6 +31,7 @@ from raftq_cluster.backends.raft.membership import acquaintances, too_old, why_n
 from raftq_cluster.backends.raft.messages import Message, SnapshotAck, SnapshotChunk
 from raftq_cluster.backends.raft.nobody import Nobody
 from raftq_cluster.backends.raft.odd_one import Difference, report_text, sentence
+from raftq_cluster.backends.raft.pasts import copy_report
 from raftq_cluster.backends.raft.peer_api import Network
 from raftq_cluster.backends.raft.peering import Peering
 from raftq_cluster.backends.raft.reception import Reception
@@ -42,7 +43,12 @@ from raftq_cluster.backends.raft.snapshot_receiving import SnapshotReceiver
 from raftq_cluster.backends.raft.snapshot_sending import SnapshotSender
 from raftq_cluster.backends.raft.state_digests import StateDigests
 from raftq_cluster.backends.raft.steward import Steward
-from raftq_cluster.backends.raft.storage.data_dir import REPORT_NAME, DataDir, Identity
+from raftq_cluster.backends.raft.storage.data_dir import (
+    COPY_REPORT_NAME,
+    REPORT_NAME,
+    DataDir,
+    Identity,
+)
 from raftq_cluster.backends.raft.storage.errors import StorageError
 from raftq_cluster.backends.raft.storage.files import DiskFiles, Files
 from raftq_cluster.backends.raft.storage.kernel_sync import kernel_or_thread
@@ -243,6 +249,7 @@ class Running:
         peering.me = peer_api.Identity(me.cluster_id, me.node_id, me.birth)
         peering.why_not, peering.answer = self._why_not, self._reception.answer
         peering.greet, peering.why_unfit = self.facts.greet, self._why_unfit
+        peering.what_is_lost, peering.condemn = self._witness.what_is_lost, self._condemn_copy
         peering.engine = self.engine
         self.engine.start()
         self._each_second()
@@ -361,7 +368,14 @@ class Running:
     def _why_unfit(self, peer: peer_api.Identity) -> str:
         if peer.reads < self.engine.log_format:
             return too_old(peer.node_id, peer.reads, self.engine.log_format)
-        return self._witness.what_is_lost(peer)
+        return ""
+
+    def _condemn_copy(self, why: str) -> None:
+        """See that nobody starts with this directory again: those who remember may be gone by then. Blocks."""
+        try:
+            self._files.data_dir.condemn(copy_report(why), COPY_REPORT_NAME)
+        except StorageError as error:
+            _log.error("no report of this could be written: %s", error)
 
     def _each_second(self) -> None:
         self._upkeep.each_second(self.disk_free_bytes)

@@ -12,7 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from raftq_cluster.backends.raft.storage.errors import CorruptError, DivergedError, ForeignError
+from raftq_cluster.backends.raft.storage.errors import (
+    CorruptError,
+    DivergedError,
+    ForeignError,
+    OlderCopyError,
+)
 from raftq_cluster.backends.raft.storage.files import Files, Lock
 
 FORMAT: Final = 2
@@ -20,7 +25,9 @@ FORMAT: Final = 2
 OLD_FORMAT: Final = 1  # of nodes that ran alone: neither a birth nor a member list; still read
 IDENTITY_NAME: Final = "node.toml"
 LOCK_NAME: Final = "lock"
-REPORT_NAME: Final = "diverged.txt"  # while it is here, nobody starts on the directory
+# While one of these is here, nobody starts on the directory.
+REPORT_NAME: Final = "diverged.txt"
+COPY_REPORT_NAME: Final = "older_copy.txt"
 IDENTITY_BYTES_MAX: Final = 64 << 10  # the largest member list has a fifth of it
 
 _TEMPORARY_NAME: Final = f"{IDENTITY_NAME}.new"
@@ -79,6 +86,7 @@ class DataDir:
             LockedError: another running node uses it.
             ForeignError: it has files but is no data directory, or a newer version's.
             DivergedError: its node has stopped because its state was not that of the others.
+            OlderCopyError: it is an older copy of itself, as others have found out.
             CorruptError: the identity is damaged or gone.
             StorageFailedError: the operating system refuses.
         """
@@ -111,14 +119,14 @@ class DataDir:
             self._write(identity)
             self.identity = identity
 
-    def condemn(self, report: str) -> Path:
+    def condemn(self, report: str, name: str = REPORT_NAME) -> Path:
         """Leave a report because of which nobody starts here any more; durable on return.
 
         Raises:
             StorageError: it could not be written.
         """
-        self._publish(REPORT_NAME, report.encode())
-        return self.path / REPORT_NAME
+        self._publish(name, report.encode())
+        return self.path / name
 
     def _write(self, identity: Identity) -> None:
         self._publish(IDENTITY_NAME, _render(identity))
@@ -154,8 +162,11 @@ def _check_names(files: Files, path: Path) -> bool:
 
 
 def _check_not_condemned(files: Files, path: Path) -> None:
-    if REPORT_NAME in files.names(path):
+    names = files.names(path)
+    if REPORT_NAME in names:
         raise DivergedError(path / REPORT_NAME)
+    if COPY_REPORT_NAME in names:
+        raise OlderCopyError(path / COPY_REPORT_NAME)
 
 
 def _can_become(old: Identity, new: Identity) -> bool:

@@ -59,6 +59,17 @@ class DivergedError(StorageError):
         )
 
 
+class OlderCopyError(StorageError):
+    """The directory is an older copy of itself. ``path`` is the report of it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            path,
+            "other members have found that this data directory is an older copy of itself, and the node"
+            " does not start again while this report is here, which says what to do",
+        )
+
+
 class ForeignError(StorageError):
     """The directory or file belongs to another node, to a newer version, or is not ours at all."""
 

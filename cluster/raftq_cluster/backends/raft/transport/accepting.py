@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol, cast
 from raftq_cluster.backends.raft.peer_api import (
     FRAME_BYTES_MAX,
     Identity,
+    LostPastError,
     PeerError,
     PeerOwner,
     UnfitError,
@@ -112,8 +113,12 @@ class AcceptedLink(asyncio.Protocol):
             self._check(hello, me)
             protocol = common_protocol(hello)
         except PeerError as error:
-            is_final = isinstance(error, UnfitError)
-            self._write(pack(Refusal(why=str(error), is_final=is_final)))
+            is_final, has_lost_past = (
+                isinstance(error, UnfitError),
+                isinstance(error, LostPastError),
+            )
+            refusal = Refusal(why=str(error), is_final=is_final, has_lost_past=has_lost_past)
+            self._write(pack(refusal))
             self.close()
             raise
         self._stop_timer()
@@ -146,6 +151,9 @@ class AcceptedLink(asyncio.Protocol):
             unfit = self._host.owner.why_unfit(hello.identity)
             if unfit:
                 raise UnfitError(unfit)
+            lost = self._host.owner.what_is_lost(hello.identity)
+            if lost:
+                raise LostPastError(lost)
 
     def _certificate(self) -> dict[str, Any]:
         assert self._transport is not None

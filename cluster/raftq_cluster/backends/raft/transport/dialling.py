@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 from raftq_cluster.backends.raft.peer_api import (
     AskError,
     Identity,
+    LostPastError,
     PeerError,
     PeerOwner,
     UnfitError,
@@ -50,10 +51,11 @@ def address_of(text: str) -> tuple[str, int]:
 class DialledLink(asyncio.Protocol):
     """One connection that this node made. ``is_ready`` once the other side has agreed."""
 
-    def __init__(self, hello: Hello, check: Callable[[Welcome, str], None]) -> None:
+    def __init__(self, hello: Hello, check: Callable[[Welcome | None, str], None]) -> None:
         loop = asyncio.get_running_loop()
         self._hello = hello
-        self._check = check  # of the answer and the id in the certificate; raises PeerError
+        # Of the answer, None for a final refusal, and the id in the certificate; raises PeerError.
+        self._check = check
         self._reader = FrameReader()
         self._transport: asyncio.Transport | None = None
         self._queue: list[bytes] = []
@@ -87,7 +89,12 @@ class DialledLink(asyncio.Protocol):
             return
         assert self._transport is not None
         certificate: dict[str, Any] = self._transport.get_extra_info("peercert") or {}
-        self._check(read_answer(frame), node_of(certificate))
+        certified = node_of(certificate)
+        try:
+            self._check(read_answer(frame), certified)
+        except UnfitError:  # it ends this node: not by the word of somebody else
+            self._check(None, certified)
+            raise
         self._reader.limit = QUESTION_BYTES_MAX
         self.is_ready = True
         if not self.ready.done():
@@ -159,7 +166,11 @@ class Dialler:
                       cluster_id=me.cluster_id, node_id=me.node_id, birth=me.birth, to=to,
                       end=me.end, reads=me.reads)  # fmt: skip
 
-        def check(welcome: Welcome, certified: str) -> None:
+        def check(welcome: Welcome | None, certified: str) -> None:
+            if welcome is None:
+                if context is not None and certified != to:
+                    raise PeerError(f"the certificate is not that of node {to}")
+                return
             if context is not None and certified != welcome.node_id:
                 raise PeerError(f"the certificate is not that of node {welcome.node_id}")
             if to and (welcome.node_id, welcome.cluster_id) != (to, me.cluster_id):
@@ -257,7 +268,7 @@ class Route:
             except (*_FAILURES, ValueError) as error:
                 self._tell(_reason(error))
                 if isinstance(error, UnfitError):
-                    self._owner.on_unfit(str(error))
+                    self._owner.on_unfit(str(error), has_lost_past=isinstance(error, LostPastError))
             else:
                 backoff_s = BACKOFF_MIN_S
                 await self._use(link)

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from raftq_cluster.backends.raft.peer_api import Identity, PeerError, UnfitError
+from raftq_cluster.backends.raft.peer_api import Identity, LostPastError, PeerError, UnfitError
 
 PROTOCOL_MIN: Final = 1
 PROTOCOL_MAX: Final = 1
@@ -60,8 +60,14 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True, tag="raftq refusal"):
 
     why: str
     is_final: bool = False  # the dialler must not go on as it is
+    has_lost_past: bool = False  # and never will
 
 
+_KINDS: Final[dict[tuple[bool, bool], type[PeerError]]] = {
+    (False, False): PeerError,
+    (True, False): UnfitError,
+    (True, True): LostPastError,
+}
 _Answer: TypeAlias = Welcome | Refusal
 _NONSENSE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _hello: Final = msgspec.msgpack.Decoder(Hello)
@@ -92,13 +98,14 @@ def read_answer(frame: bytes) -> Welcome:
     Raises:
         PeerError: it refuses, or it is no answer.
         UnfitError: it refuses because we must not go on as we are.
+        LostPastError: likewise, and we never must.
     """
     try:
         answer = _answer.decode(frame)
     except _NONSENSE:
         raise PeerError("what answers is no node") from None
     if isinstance(answer, Refusal):
-        kind = UnfitError if answer.is_final else PeerError
+        kind = _KINDS[answer.is_final, answer.is_final and answer.has_lost_past]
         raise kind(answer.why[:_WHY_MAX])
     return answer
 

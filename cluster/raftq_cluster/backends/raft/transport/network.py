@@ -158,7 +158,7 @@ class PeerNetwork:
                 )
 
     def _why_unfit(self, peer: Identity) -> str:
-        return self.owner.why_unfit(peer)
+        return self.owner.why_unfit(peer) or self.owner.what_is_lost(peer)
 
     def is_up(self, peer: str) -> bool:
         """Whether ``send`` would take a frame."""
