@@ -78,20 +78,26 @@ SELECT t.seq, t.lane IS NOT NULL, {columns} FROM {schema}.task t
 ORDER BY t.queue, t.lane, t.pos
 """
 _DOC_COLUMNS: Final = "d.namespace, d.id, s.version, d.key, d.secondary_key, s.claimant, s.at, {value}, d.kind, d.created, d.modified"
+# Each doc and each lock is looked up by itself: LIMIT keeps the planner from reading a whole table for a few of them.
+_LOCK: Final = """
+CROSS JOIN LATERAL (SELECT l.version, l.claimant, l.at FROM {schema}.doc_set l
+    WHERE l.namespace = d.namespace AND l.key = d.key LIMIT 1) s
+"""
 _DOCS_BY_ID: Final = """
 SELECT {columns} FROM unnest($3::text[]) WITH ORDINALITY AS n (id, place)
-JOIN {schema}.doc d ON d.namespace = $1 AND d.id = n.id
-JOIN {schema}.doc_set s ON s.namespace = d.namespace AND s.key = d.key
-ORDER BY n.place LIMIT $2
+CROSS JOIN LATERAL (SELECT f.* FROM {schema}.doc f WHERE f.namespace = $1 AND f.id = n.id LIMIT 1) d
+{lock} ORDER BY n.place LIMIT $2
 """
 _DOCS_OF_KEY: Final = """
-SELECT {columns} FROM {schema}.doc d JOIN {schema}.doc_set s ON s.namespace = d.namespace AND s.key = d.key
-WHERE d.namespace = $1 AND d.key = $3 ORDER BY d.secondary_key, d.id LIMIT $2
+SELECT {columns} FROM (SELECT f.* FROM {schema}.doc f WHERE f.namespace = $1 AND f.key = $3
+    ORDER BY f.secondary_key, f.id LIMIT $2) d
+{lock} ORDER BY d.secondary_key, d.id
 """
 _DOCS_OF_RANGE: Final = """
-SELECT {columns} FROM {schema}.doc d JOIN {schema}.doc_set s ON s.namespace = d.namespace AND s.key = d.key
-WHERE d.namespace = $1 AND d.key >= $3 AND ($4 = '' OR d.key < $4)
-ORDER BY d.key, d.secondary_key, d.id LIMIT $2
+SELECT {columns} FROM (SELECT f.* FROM {schema}.doc f
+    WHERE f.namespace = $1 AND f.key >= $3 AND ($4 = '' OR f.key < $4)
+    ORDER BY f.key, f.secondary_key, f.id LIMIT $2) d
+{lock} ORDER BY d.key, d.secondary_key, d.id
 """
 _NAMESPACES: Final = """
 SELECT s.namespace, sum(s.docs)::bigint,
@@ -180,7 +186,8 @@ class Reader:
             sql, arguments = _DOCS_OF_KEY, [query.key]
         else:
             sql, arguments = _DOCS_OF_RANGE, [query.key_start, query.key_end]
-        sql = sql.format(schema=self._schema, columns=columns)
+        lock = _LOCK.format(schema=self._schema)
+        sql = sql.format(schema=self._schema, columns=columns, lock=lock)
         rows = await connection.fetch(sql, query.namespace, query.limit, *arguments)
         return [DocRow._make(row) for row in rows]
 
