@@ -11,12 +11,15 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final, NamedTuple
 
+from raftq.wire.export_file import Counts, Header, Writer
 from raftq_cluster.codec.entries import encode_entry, encode_segment
 from raftq_cluster.codec.snapshots import encode_chunk
+from raftq_cluster.core import importing
 from raftq_cluster.core import operations as op
 from raftq_cluster.core.machine import Machine
 from tests.support.doc_table import DocTable, claim_docs, doc, held, transact
 from tests.support.machine_pair import START_MS, Pair
+from tests.support.moves import Cut
 from tests.support.task_table import claim, configure, modify, renew
 
 VECTORS: Final = Path(__file__).parents[1] / "vectors"
@@ -25,6 +28,9 @@ SNAPSHOT: Final = VECTORS / "snapshot.json"
 OLD_SNAPSHOT: Final = VECTORS / "snapshot_v2.json"  # what was written before, to be read for ever
 LOG: Final = VECTORS / "golden_log.zlib"
 LOG_DIGESTS: Final = VECTORS / "golden_log.json"
+
+EXPORT: Final = VECTORS / "export_v1.raftq"
+EXPORT_ID: Final = "0123456789abcdef" * 2
 
 LOG_ENTRIES: Final = 2_500
 CHECKPOINT_ENTRIES: Final = 250  # between two digests
@@ -79,6 +85,7 @@ def entry_vectors() -> list[EntryVector]:
         "tick": op.Tick(),
         "forget": op.Forget(op.FORGET, ("k1", "k2")),
         "verify": op.Verify(),
+        **_later_operations(),
     }  # fmt: skip
     vectors = [
         EntryVector(name, START_MS, number, [[operation]])
@@ -91,6 +98,22 @@ def entry_vectors() -> list[EntryVector]:
         EntryVector("segments without operations", 1, 2**64 - 1, [[], []]),
         EntryVector("several segments", 2**53, 1, [ticks, [operations["claim"]], ticks]),
     ]
+
+
+def _later_operations() -> dict[str, Any]:
+    return {
+        "bounded leases": op.ConfigureBounded(
+            op.CONFIGURE_BOUNDED, *KEY, "/a*", None, None, 5_000, 1_000, 2**53
+        ),
+        "collect": op.Collect(op.COLLECT, "/a/gc=0", 200),
+        "collect docs": op.CollectDocs(op.COLLECT_DOCS, "/ns/gc=0", "k", ("d1", "é")),
+        "import begins": op.Import(op.IMPORT, importing.BEGIN, EXPORT_ID, 2**53),
+        "import goes on": op.Import(
+            op.IMPORT, importing.PART, EXPORT_ID, 0, tuple(export_parts()[0])
+        ),
+        "import ends": op.Import(op.IMPORT, importing.END, EXPORT_ID, 1),
+        "import is abandoned": op.Import(op.IMPORT, importing.ABANDON, ""),
+    }
 
 
 def snapshot_records() -> list[tuple[Any, ...]]:
@@ -112,6 +135,22 @@ def snapshot_records() -> list[tuple[Any, ...]]:
     table.do(transact(doc_changes=[op.DocChange("/ns", "d1", 1, op.LEASE, 5)], key="changed"))
     (records,) = table.machine.snapshot()
     return records
+
+
+def export_parts() -> list[list[Any]]:
+    """Give the parts into which that state is cut for an export."""
+    return Cut([snapshot_records()]).cut
+
+
+def export_file() -> bytes:
+    """Give a whole file of ``raftq export``."""
+    state, writer = Cut([snapshot_records()]), Writer()
+    header = Header(
+        format=1, records=3, id=EXPORT_ID, made_at=START_MS, version="0.1.0", backend="raft",
+        cluster_id="c1", index=21, seq=state.seq,
+    )  # fmt: skip
+    pieces = [writer.header(header), *[writer.part(encode_chunk(part)) for part in state.cut]]
+    return b"".join([*pieces, writer.footer(Counts(**state.counts), state.said)])
 
 
 def fingerprint(machine: Machine) -> str:
@@ -186,6 +225,7 @@ def main() -> None:
     VECTORS.mkdir(exist_ok=True)
     ENTRIES.write_text(entries_text(), encoding="utf-8")
     SNAPSHOT.write_text(snapshot_text(), encoding="utf-8")
+    EXPORT.write_bytes(export_file())
     entries, digests = golden_log()
     LOG.write_bytes(write_log(entries))
     LOG_DIGESTS.write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8")

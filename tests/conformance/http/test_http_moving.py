@@ -215,12 +215,16 @@ async def test_a_store_that_is_full_takes_no_more_and_goes_on_with_more_room() -
     async with serving() as source:
         await fill(source)
         data = await backup(source)
-    async with serving(limits=Limits(bytes_held_max=1)) as node:
+    async with serving(limits=Limits(bytes_held_max=1)) as node, node.peer() as peer:
         answer = await put_in(node, data)
-        assert (answer.status, answer.document().get("limit_name")) in {
-            (429, "bytes_held_max"),
-            (200, None),
-        }
+        if node.service.status().backend == "postgres":  # which counts what is there at the end
+            assert answer.status == 200
+            return
+        assert (answer.status, answer.document()["limit_name"]) == (429, "bytes_held_max")
+        assert (await peer.ask("GET", "/v1/queues")).status == 503
+        node.service.limits = Limits()
+        assert (await put_in(node, data)).status == 200
+        assert (await peer.ask("GET", "/v1/queues")).document()["queues"][0]["tasks"] == 600
 
 
 async def test_a_stopping_node_takes_in_no_more() -> None:

@@ -3,13 +3,16 @@
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
-from tests.support import moves
+from tests.support import golden, moves
 from tests.support.doc_table import NS, DocTable, doc, transact
 from tests.support.machine_pair import ALL_QUEUES, Pair
 from tests.support.moves import Cut, cut
 from tests.support.task_table import START_MS, TaskTable, claim, configure, modify
 
+from raftq.wire.export_file import Header, Part, Reader
+from raftq_cluster.codec.snapshots import decode_chunk
 from raftq_cluster.core import importing, queries
 from raftq_cluster.core import operations as op
 from raftq_cluster.core.keys import EXPIRED_MAX
@@ -408,6 +411,26 @@ def test_the_state_of_nothing_is_no_part() -> None:
     assert (state.cut, state.said) == ([], "0" * 32)
     target = moved(state)
     assert target.do(moves.end(state)) == Imported(0)
+
+
+def test_a_file_that_was_written_once_can_be_read_for_ever() -> None:
+    reader, target = Reader(), fresh()
+    target.do(moves.begin(Cut([], golden.EXPORT_ID)))
+    for frame in reader.feed(golden.EXPORT.read_bytes()):
+        if isinstance(frame, Header):
+            target.machine.seq = frame.seq
+        elif isinstance(frame, Part):
+            step = op.Import(
+                op.IMPORT, "part", golden.EXPORT_ID, frame.number, decode_chunk(frame.payload)
+            )
+            assert target.do(step) == Imported(frame.number + 1)
+    footer = reader.end()
+    assert cut(target.machine).said == footer.digest
+    assert cut(target.machine).counts == msgspec.to_builtins(footer.counts)
+
+
+def test_a_state_is_written_as_it_was_once() -> None:
+    assert golden.export_file() == golden.EXPORT.read_bytes()
 
 
 def test_what_differs_has_another_digest() -> None:
