@@ -1,6 +1,7 @@
 """``scripts/fuzz``: searches, keeps what they find, and writes the seeds anew."""
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -75,10 +76,16 @@ def keep_found(name: str) -> None:
     for word, data in seeded(name).items():
         (least / word).write_bytes(data)
     words = set(seeded(name))
+    again = (SCRATCH / f"search-{name}").absolute()
+    again.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m tests.fuzz.searching {name} "$@"\n')
+    again.chmod(0o700)
     subprocess.run(
         [sys.executable, "-m", "tests.fuzz.searching", name, "-merge=1", str(least), str(corpus)],
-        stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        env=os.environ | {"RAFTQ_FUZZ_AGAIN": str(again)},
+        check=True,
+    )
     new = sorted((path.read_bytes() for path in least.iterdir() if path.name not in words), key=len)
     inputs = seeded(name)
     room = FOUND_MAX - sum(1 for word in inputs if word.startswith("found-"))

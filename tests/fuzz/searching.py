@@ -4,12 +4,16 @@ Runs in a process of its own, which libFuzzer ends. Arguments: the target, and w
 """
 
 import logging
+import os
 import sys
+from typing import Final
 
 import atheris
 import structlog
 
 from tests.fuzz.corpus import target
+
+AGAIN: Final = "RAFTQ_FUZZ_AGAIN"  # a program that starts this one again: libFuzzer merges so
 
 
 def main() -> None:
@@ -19,7 +23,8 @@ def main() -> None:
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     with atheris.instrument_imports(include=["raftq", "raftq_cluster"]):
         module = target(name)
-    atheris.Setup([name, *flags], module.fuzz)
+    again = os.environ.get(AGAIN, name)
+    atheris.Setup([again, *flags], module.fuzz)
     atheris.Fuzz()
 
 
