@@ -7,6 +7,9 @@
     async with connection.transaction():                     # asyncpg, or psycopg's AsyncConnection
         await raftq.postgres.insert(connection, "/mail/out", {"order": 7})
 
+    with Session(engine) as session, session.begin():        # SQLAlchemy: Session, Connection, and their async kinds
+        raftq.postgres.insert(session, "/mail/out", {"order": 7})
+
 Imports no driver: the connection is the caller's, and so are transaction and errors. Source: docs/postgres.md.
 """
 
@@ -19,6 +22,10 @@ from raftq.errors import InvalidRequest
 from raftq.values import VALUE_BYTES_MAX, encode_value
 
 _ARGUMENTS: Final = ("queue", "value", "id", "at", "delay_ms", "priority", "attempt")
+_TYPES: Final = {
+    "queue": "text", "id": "text", "at": "bigint", "delay_ms": "bigint", "priority": "integer",
+    "attempt": "integer",
+}  # fmt: skip
 _SCHEMA: Final = "raftq"
 
 
@@ -38,7 +45,7 @@ def insert(  # noqa: PLR0913 - a keyword each
     """Insert a task through ``conn``, in whatever transaction it is in.
 
     Args:
-        conn: a connection of psycopg (3), psycopg2 or asyncpg.
+        conn: a connection of psycopg (3), psycopg2 or asyncpg, or a connection or session of SQLAlchemy over any of them.
         queue: its queue.
         value: anything that JSON can say, or bytes.
         id: its id; one is made if none is given. One that exists is an error of the driver's (a unique violation).
@@ -62,6 +69,8 @@ def insert(  # noqa: PLR0913 - a keyword each
     function = "insert_bytes" if text is UNSET else "insert"
     said = data if text is UNSET else bytes(text).decode()
     arguments = (queue, said, id, at, delay_ms, priority, attempt)
+    if any(cls.__module__.startswith("sqlalchemy.") for cls in type(conn).__mro__):
+        return _through_sqlalchemy(conn, schema, function, arguments)
     if hasattr(conn, "fetchval"):  # asyncpg
         places = [f"{name} => ${number}" for number, name in enumerate(_ARGUMENTS, 1)]
         return conn.fetchval(_call(schema, function, places), *arguments)
@@ -72,6 +81,22 @@ def insert(  # noqa: PLR0913 - a keyword each
 
 def _call(schema: str, function: str, places: list[str]) -> str:
     return f"SELECT {schema}.{function}({', '.join(places)})"
+
+
+def _through_sqlalchemy(conn: Any, schema: str, function: str, arguments: tuple[Any, ...]) -> Any:
+    """Have it write the places in its driver's way; it says nothing of their types, so they are said here."""
+    from sqlalchemy import text  # noqa: PLC0415 - it is there: the caller has made the connection with it
+
+    types = {**_TYPES, "value": "json" if function == "insert" else "bytea"}
+    places = [f"{name} => CAST(:{name} AS {types[name]})" for name in _ARGUMENTS]
+    done = conn.execute(
+        text(_call(schema, function, places)), dict(zip(_ARGUMENTS, arguments, strict=True))
+    )
+    return _awaited_scalar(done) if isawaitable(done) else done.scalar_one()
+
+
+async def _awaited_scalar(done: Any) -> Any:
+    return (await done).scalar_one()
 
 
 def _through_cursor(conn: Any, sql: str, arguments: tuple[Any, ...]) -> Any:

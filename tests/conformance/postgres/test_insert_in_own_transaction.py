@@ -2,11 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from functools import partial
+from inspect import isawaitable
 
 import asyncpg
 import psycopg
+import psycopg2
 import pytest
 import pytest_asyncio
+import sqlalchemy
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
 from tests.support.backend_subjects import ANSWER_S, START_MS, NodeOverPostgres, Subject
 from tests.support.postgres_server import fresh_schema, shared_server
 from tests.support.task_table import claim
@@ -161,3 +168,92 @@ async def test_a_role_with_no_right_but_the_use_of_the_schema_may_insert(person,
     person.execute(f"DROP ROLE {role}")
     person.commit()
     assert [id_ for id_, _, _ in await claimed(backend)] == ["x"]
+
+
+# --- every driver: the same test, in its own words -------------------------------------------------------
+
+
+def with_psycopg(place: Place, ids: list[str], *, commits: bool) -> None:
+    with psycopg.connect(place.dsn) as connection:
+        assert insert(connection, "/a", {"n": 1}, id=ids[0], schema=place.schema) == ids[0]
+        assert insert(connection, "/a", b"\x00'\xff", id=ids[1], schema=place.schema) == ids[1]
+        if not commits:
+            connection.rollback()
+
+
+def with_psycopg2(place: Place, ids: list[str], *, commits: bool) -> None:
+    connection = psycopg2.connect(place.dsn)
+    assert insert(connection, "/a", {"n": 1}, id=ids[0], schema=place.schema) == ids[0]
+    assert insert(connection, "/a", b"\x00'\xff", id=ids[1], schema=place.schema) == ids[1]
+    (connection.commit if commits else connection.rollback)()
+    connection.close()
+
+
+class UndoneError(Exception):
+    """Ends a transaction."""
+
+
+async def with_asyncpg(place: Place, ids: list[str], *, commits: bool) -> None:
+    connection = await asyncpg.connect(place.dsn)
+    try:
+        with suppress(UndoneError):
+            async with connection.transaction():
+                await insert(connection, "/a", {"n": 1}, id=ids[0], schema=place.schema)
+                await insert(connection, "/a", b"\x00'\xff", id=ids[1], schema=place.schema)
+                if not commits:
+                    raise UndoneError
+    finally:
+        await connection.close()
+
+
+def url_of(place: Place, driver: str) -> str:
+    return place.dsn.replace("postgresql://", f"postgresql+{driver}://")
+
+
+def with_sqlalchemy(driver: str, place: Place, ids: list[str], *, commits: bool) -> None:
+    engine = sqlalchemy.create_engine(url_of(place, driver))
+    with suppress(UndoneError), Session(engine) as session, session.begin():
+        assert insert(session, "/a", {"n": 1}, id=ids[0], schema=place.schema) == ids[0]
+        insert(session.connection(), "/a", b"\x00'\xff", id=ids[1], schema=place.schema)
+        if not commits:
+            raise UndoneError
+    engine.dispose()
+
+
+async def with_async_sqlalchemy(
+    driver: str, place: Place, ids: list[str], *, commits: bool
+) -> None:
+    engine = create_async_engine(url_of(place, driver))
+    with suppress(UndoneError):
+        async with AsyncSession(engine) as session, session.begin():
+            found = await insert(session, "/a", {"n": 1}, id=ids[0], schema=place.schema)
+            assert found == ids[0]
+            connection = await session.connection()
+            await insert(connection, "/a", b"\x00'\xff", id=ids[1], schema=place.schema)
+            if not commits:
+                raise UndoneError
+    await engine.dispose()
+
+
+DRIVERS = {
+    "psycopg": with_psycopg,
+    "psycopg2": with_psycopg2,
+    "asyncpg": with_asyncpg,
+    "sqlalchemy-psycopg": partial(with_sqlalchemy, "psycopg"),
+    "sqlalchemy-psycopg2": partial(with_sqlalchemy, "psycopg2"),
+    "sqlalchemy-asyncpg": partial(with_async_sqlalchemy, "asyncpg"),
+    "sqlalchemy-psycopg-async": partial(with_async_sqlalchemy, "psycopg"),
+}
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_every_driver_inserts_in_the_transaction_it_is_in(place, backend, driver):
+    inserting = DRIVERS[driver]
+    for ids, commits in ((["x", "y"], False), (["v", "w"], True)):
+        done = inserting(place, ids, commits=commits)
+        if isawaitable(done):
+            await done
+    assert await claimed(backend) == [
+        ("v", b'{"n":1}', op.JSON),
+        ("w", b"\x00'\xff", op.BYTES),
+    ]
