@@ -35,7 +35,7 @@ from raftq_cluster.service.waiters import Waiters
 # tasks that hold nothing could be inserted for ever.
 TASK_BYTES: Final = 400
 EXPORTS_MAX: Final = 2  # at one time: each keeps what changes meanwhile
-_STOPPING = Unfinished("unavailable", "the node is stopping")
+STOPPING: Final = Unfinished("unavailable", "the node is stopping")
 
 
 class Service:
@@ -89,7 +89,7 @@ class Service:
         Refusals come as outcomes. Claims do not wait here; see :meth:`claim`.
         """
         if self._stopping:
-            sink(self._backend.status().index, [_STOPPING] * len(operations))
+            sink(self._backend.status().index, [STOPPING] * len(operations))
             return
         full = self._full()
         if full is None:
@@ -104,7 +104,7 @@ class Service:
         :meth:`Waiters.add`.
         """
         if self._stopping:
-            sink(self._backend.status().index, [_STOPPING])
+            sink(self._backend.status().index, [STOPPING])
             return _nothing_to_give_up
         if len(self._waiters) >= self.limits.waiters_max:
             refused = _over_limit("too_busy", "waiters_max", self.limits.waiters_max)
@@ -273,7 +273,7 @@ class Service:
         if full is not None:
             raise refusal_of(full, self._backend.status().index)
         if self._stopping:
-            raise refusal_of(_STOPPING, self._backend.status().index)
+            raise refusal_of(STOPPING, self._backend.status().index)
 
     def _submit_when_full(
         self, operations: Sequence[Operation], sink: Sink, refused: Refused

@@ -43,6 +43,7 @@ from raftq_cluster.servers.http.entroq.rendering import (
     tasks_json,
 )
 from raftq_cluster.service.entrance import Entrance
+from raftq_cluster.service.facade import STOPPING
 from raftq_cluster.service.names import check_namespace
 from raftq_cluster.service.refusals import Refusal
 from raftq_cluster.service.rendering import checked
@@ -136,12 +137,21 @@ async def try_claim(call: Call, message: Message) -> Json:
 async def claim(call: Call, message: Message) -> Json:
     """Claim a task, and wait for one as long as the caller stays.
 
-    A node that stops answers nothing found, and refuses the next wait.
+    A node that stops answers nothing found, and refuses the next wait. A change of leader ends no wait: the claim is made
+    again under its key.
     """
     operation = claim_of(message, call.caller.key())
+    loop = asyncio.get_running_loop()
+    give_up_at: float | None = None  # while there is no leader
     while True:
         index, outcome = await call.entrance.wait_claim(operation, WAIT_MS)
+        if isinstance(outcome, Unfinished) and outcome != STOPPING:
+            give_up_at = give_up_at or loop.time() + PATIENCE_S
+            if loop.time() < give_up_at:
+                await asyncio.sleep(PAUSE_S)
+                continue
         rows = checked(outcome, index, Claimed).tasks
+        give_up_at = None
         if rows:
             call.caller.spend(operation.key)
             return {"task": task_json(rows[0])}
