@@ -4,8 +4,6 @@ The numbers are those of the list of its cases in ``README.md`` beside this file
 """
 
 import asyncio
-from collections import Counter
-from random import Random
 
 import pytest
 from tests.support.entroq_peer import Entroq, dependency, entroq, task_id
@@ -225,23 +223,6 @@ async def test_29_claims_are_random_among_ready_tasks(protocol: int) -> None:
         order = [(await eq.try_claim("/q"))["value"] for _ in range(40)]
         assert sorted(order) == list(range(40))
         assert order != sorted(order)
-
-
-async def test_30_a_small_queue_is_not_starved_by_large_ones(protocol: int) -> None:
-    sizes = {"/large": 150, "/medium": 30, "/small": 10}
-    async with serving() as node, entroq(node, protocol) as eq:
-        for queue, size in sizes.items():
-            await eq.modify(inserts=[eq.insert(queue) for _ in range(size)])
-        left, emptied = Counter(sizes), {}
-        random = Random(1)
-        for turn in range(190):
-            queues = random.sample(list(sizes), 3)
-            left[(await eq.try_claim(*queues))["queue"]] -= 1
-            for queue in sizes:
-                if not left[queue]:
-                    emptied.setdefault(queue, turn)
-        assert emptied["/small"] < 190 / 3
-        assert emptied["/medium"] < 190 * 3 / 4
 
 
 async def test_31_to_36_queues_and_their_statistics(protocol: int) -> None:
