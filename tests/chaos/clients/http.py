@@ -11,7 +11,7 @@ from raftq_cluster.core.outcomes import Claimed, Modified, TaskRow
 from tests.chaos.clients.speaking import (
     BROKEN,
     NOBODY,
-    PATIENCE_S,
+    PATIENT_S,
     SILENT,
     Address,
     Refusal,
@@ -42,7 +42,7 @@ class _Web:
         if self._session is None:
             self._session = aiohttp.ClientSession()
         host, port = self._address(node, HTTP)
-        patience = aiohttp.ClientTimeout(total=PATIENCE_S + wait_s, sock_connect=_CONNECT_S)
+        patience = aiohttp.ClientTimeout(total=PATIENT_S + wait_s, sock_connect=_CONNECT_S)
         try:
             async with self._session.request(
                 method, f"http://{host}:{port}{path}", json=document, timeout=patience

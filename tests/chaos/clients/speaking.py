@@ -8,7 +8,8 @@ from typing import Any, Final, NamedTuple, Protocol
 from raftq_cluster.core.outcomes import Claimed, LostTask, Modified, Renewed, TaskRow
 from tests.simulation.history import DONE, REFUSED, UNKNOWN
 
-PATIENCE_S: Final = 4.0  # a client's: longer than an election, shorter than most faults
+HASTY_S: Final = 4.0  # a client's patience: longer than an election, shorter than most faults
+PATIENT_S: Final = 7.0  # or longer than the five seconds in which a node says that it does not know
 # The node has answered that nothing was done, and that another attempt may fare better.
 NOT_DONE: Final = frozenset({"unavailable", "store_full", "too_busy", "request_timeout"})
 # The answer of the state machine, good for ever.

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from raftq.wire.text import CONNECTION_RID, Reply, ReplyParser, request, request_with_body
 from tests.chaos.clients.speaking import (
     BROKEN,
+    HASTY_S,
     NOBODY,
-    PATIENCE_S,
     SILENT,
     Address,
     Refusal,
@@ -65,7 +65,7 @@ class _Lines:
         else:
             self._writer.write(request(rid, verb, *words))
         try:
-            async with asyncio.timeout(PATIENCE_S + wait_s):
+            async with asyncio.timeout(HASTY_S + wait_s):
                 return await self._reply(rid)
         except TimeoutError:
             await self.close()
