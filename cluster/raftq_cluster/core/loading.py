@@ -52,6 +52,7 @@ class Loader:
         Raises:
             MachineError: they cannot be here; the message says which.
         """
+        # What is said stays in the state of an import that failed: of ASCII alone (``!a``), the same on every Python.
         for number, record in enumerate(records):
             try:
                 self.takers[record[0]](record)
@@ -69,7 +70,7 @@ class Loader:
             not self._repeats
             or (found.next_serial, found.serial_born) != (next_serial, serial_born)
         ):
-            raise MachineError(f"the queue {name!r} stands where it cannot")
+            raise MachineError(f"the queue {name!a} stands where it cannot")
         self._queue = self._state.queue_for(name, serial_born=serial_born)
         self._queue.next_serial = next_serial
 
@@ -88,9 +89,9 @@ class Loader:
         row = TaskRow(*fields)
         state, queue = self._state, self._queue
         if queue is None or row.queue != queue.name or row.id in state.tasks:
-            raise MachineError(f"task {row.id!r} stands where it cannot")
+            raise MachineError(f"task {row.id!a} stands where it cannot")
         if row.serial and (row.serial in queue.serials or row.serial >= queue.next_serial):
-            raise MachineError(f"task {row.id!r} has an integer id that it cannot have")
+            raise MachineError(f"task {row.id!a} has an integer id that it cannot have")
         task = task_of(row, queue, seq, state.epoch)
         state.tasks[task.id] = task
         state.value_bytes += len(task.value) + len(task.err)
@@ -109,18 +110,18 @@ class Loader:
         elif self._repeats and found.lock == Lock(*lock):
             self._set = found
         else:
-            raise MachineError(f"the set {key!r} stands where it cannot")
+            raise MachineError(f"the set {key!a} stands where it cannot")
 
     def _doc(self, record: Record) -> None:
         _, id_, *fields = record
         docs = self._set
         if docs is None or id_ in docs.namespace.docs:
-            raise MachineError(f"doc {id_!r} stands where it cannot")
+            raise MachineError(f"doc {id_!a} stands where it cannot")
         self._state.docs.put_doc(docs, Doc(id_, docs.key, *fields))
 
     def _key(self, record: Record) -> None:
         _, key, mark, expires_at, size_bytes, name, fields = record
         if self._state.keys.get(key) is not None:
-            raise MachineError(f"the idempotency key {key!r} stands where it cannot")
+            raise MachineError(f"the idempotency key {key!a} stands where it cannot")
         outcome = outcome_of(name, fields)
         self._state.keys.restore(key, KeyRecord(mark, expires_at, outcome, size_bytes))

@@ -357,6 +357,10 @@ Q: Record = (QUEUE, "/q", 1, False)
         ([(KEY, "k", b"", 1, 1, "Done", ())] * 2, "key 'k' stands where it cannot"),
         ([(KEY, "k", b"", 1, 1, "Nothing", ())], "malformed"),
         ([(99,)], "malformed"),
+        (
+            [(QUEUE, "/é\U0001fae9", 1, False)] * 2 + [(QUEUE, "/é\U0001fae9", 2, False)],
+            r"'/\xe9\U0001fae9' stands",
+        ),
         ([(1, f"/p{number}", "fifo", None, None) for number in range(1_001)], "too many settings"),
     ],
 )
