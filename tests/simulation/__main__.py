@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import signal
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -100,6 +101,9 @@ def run(options: argparse.Namespace) -> int:
         say,
         jobs=options.jobs,
     )
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # as Ctrl-C: what was run is kept and told
     gc.freeze()  # what is loaded stays: processes of runs need not look at it
     try:
         is_whole = series.carry_out(todo, is_stopping_at_first=options.stop)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from tests.simulation.states import STATES
+from tests.simulation.states import IMPOSSIBLE, STATES
 
 
 @dataclass
@@ -31,11 +31,18 @@ class Coverage:
         self.counts += other.counts
         self.lives += other.lives
 
+    def possible(self) -> set[tuple[str, str]]:
+        """The cells of the table that can be met."""
+        return {(fault, state) for fault in self.faults for state in STATES} - IMPOSSIBLE
+
+    def _cell(self, fault: str, state: str) -> str:
+        return str(self.met[fault, state] or ("-" if (fault, state) in IMPOSSIBLE else "."))
+
     def table(self) -> str:
-        """Faults by states; a dot is a pair that was never met."""
+        """Faults by states; a dot is a pair that was never met, a dash one that cannot be."""
         rows = [["fault", "times", *STATES]]
         for fault in sorted(self.faults):
-            cells = [str(self.met[fault, state] or ".") for state in STATES]
+            cells = [self._cell(fault, state) for state in STATES]
             rows.append([fault, str(self.faults[fault]), *cells])
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         return "\n".join(

@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import resource
+import signal
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,7 +27,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 SOURCES: Final = ("client/raftq", "cluster/raftq_cluster", "tests/simulation", "tests/support")
 # A run takes seconds, and to make a broken one smaller some minutes.
 RUN_WALL_S: Final = 1_800.0
-PROGRESS_S: Final = 15.0
+PROGRESS_S: Final = 30.0
 _ENDED_S: Final = 10.0  # for a process that has told its result
 
 Run = Callable[[Options], Summary]
@@ -88,6 +89,10 @@ class _Job:
 
 def _carry_out(run: Run, options: Options, result: "Connection[Summary, None]") -> None:
     """In the process of a run."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # a terminal tells all; who started this one ends it
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     began_s, before_s = time.monotonic(), _cpu_s()
     try:
         summary = run(options)

@@ -54,6 +54,18 @@ _ANY: Final[dict[str, Callable[[Any], bool]]] = {
 }
 STATES: Final = (*_ANY, *_RUNNING)
 
+# Faults that cannot meet a node in a state: there is no process to be hit, or none that listens yet or still; and a member
+# can be spared for good only while the list of members is settled.
+IMPOSSIBLE: Final = frozenset(
+    {
+        (fault, "down")
+        for fault in ("kill", "restart", "pause", "compact", "put_back", "(an aimed cut hits)")
+    }
+    | {(fault, "starting") for fault in ("restart", "compact", "put_back")}
+    | {("restart", "draining")}
+    | {(fault, "changing") for fault in ("flip", "spoil", "wipe")}
+)
+
 
 def is_in(node: "SimNode", state: str) -> bool:
     """Whether a node is in a state."""

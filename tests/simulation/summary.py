@@ -8,7 +8,6 @@ from typing import Final
 
 from tests.simulation.coverage import Coverage
 from tests.simulation.simulation import Result
-from tests.simulation.states import STATES
 
 OPERATIONS: Final = ("modify", "claim", "renew", "settle", "configure", "read")
 OUTCOMES: Final = ("done", "refused", "unknown")
@@ -90,18 +89,14 @@ class Total:
         named = {f"{kind} {outcome}" for kind in OPERATIONS for outcome in OUTCOMES}
         rows = [(name, str(self.counts[name])) for name in sorted(self.counts) if name not in named]
         rows += [(f"seeds of temper {name}", str(self.tempers[name])) for name in self.tempers]
-        rows += [("cells of the table met", f"{self.cells_met()} of {self.cells()}"),
+        possible = self.coverage.possible()
+        met = sum(self.coverage.met[cell] > 0 for cell in possible)
+        rows += [("cells of the table met", f"{met} of {len(possible)}"),
                  ("virtual seconds", f"{self.virtual_s:.0f}"), ("CPU seconds", f"{self.cpu_s:.0f}"),
                  ("wall seconds of all runs", f"{self.wall_s:.0f}"),
                  ("seeds", str(self.seeds))]  # fmt: skip
         lines += [f"{name:32} {value:>12}" for name, value in rows]
         return lines + self._failures()
-
-    def cells(self) -> int:
-        return len(self.coverage.faults) * len(STATES)
-
-    def cells_met(self) -> int:
-        return sum(count > 0 for count in self.coverage.met.values())
 
     def _operations(self) -> list[str]:
         lines = [f"{'operation':12}" + "".join(f"{outcome:>10}" for outcome in OUTCOMES)]

@@ -13,6 +13,7 @@ from tests.simulation.faults import clock, damage, disk, membership, network, pr
 from tests.simulation.faults.scene import Scene
 from tests.simulation.hunting import Hunt
 from tests.simulation.node import SimNode
+from tests.simulation.states import IMPOSSIBLE
 
 Strike = Callable[[Scene, Random], None]
 
@@ -85,12 +86,9 @@ BRINGING_SHARE: Final = 0.8
 # What could not be done (a member cannot be spared just now) is tried again.
 AGAIN_MAX: Final = 5
 AGAIN_S: Final = 1.5
-# Nothing can come of these: the process is not there, or does not listen yet.
-FUTILE: Final = frozenset({
-    ("kill", "down"), ("restart", "down"), ("restart", "starting"), ("pause", "down"),
-    ("restart", "draining"),
-})  # fmt: skip
-_AMONG_SEVERAL: Final = frozenset(GROUPS[1][2])
+
+
+_AMONG_SEVERAL: Final = frozenset(GROUPS[1][2]) - {"compact"}
 EVERY_S: Final = (0.3, 1.0, 2.5)  # between two faults, on average
 
 
@@ -129,7 +127,7 @@ def _hunted(chance: Random, name: str, names: Sequence[str]) -> tuple[str, str]:
     if chance.random() >= HUNTED_SHARE:
         return "", ""
     state = chance.choices(list(HUNTED), list(HUNTED.values()))[0]
-    if (name, state) in FUTILE:
+    if (name, state) in IMPOSSIBLE:
         return "", ""
     bringing = [other for other in _BRINGS.get(state, ()) if other in names]
     return state, chance.choice(bringing) if bringing and chance.random() < BRINGING_SHARE else ""
