@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 import pytest
 from tests.support.stores import QUICK, STORES, stored_in
 
-# The dialects whose own clients run unchanged: over whatever a node can be. Ours: where it makes a difference.
-OVER_EACH_STORE = {"taskq_http", "entroq", "text/test_text_taskq.py"}
+# Docs, and the dialects whose own clients run unchanged: over whatever a node can be.
+OVER_EACH_STORE = {"taskq_http", "entroq", "text/test_text_taskq.py", "http/test_http_docs.py"}
 OVER_TWO_STORES = {"http", "text"}
 
 

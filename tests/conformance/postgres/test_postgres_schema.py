@@ -11,6 +11,7 @@ from raftq_cluster.backends.postgres import schema
 from raftq_cluster.backends.postgres.backend import PostgresBackend
 from raftq_cluster.backends.postgres.connecting import Place, connect
 from raftq_cluster.config import StartError
+from raftq_cluster.core import queries
 
 pytestmark = pytest.mark.asyncio
 
@@ -45,6 +46,26 @@ async def test_a_node_says_in_one_sentence_what_its_schema_lacks() -> None:
     assert "install a newer raftq" in await refusal(place)
     with pytest.raises(StartError, match="install a newer raftq"):
         await schema.migrate(connection, NAME, init=False)
+    await connection.execute(f"DROP SCHEMA {NAME} CASCADE")
+    await connection.close()
+
+
+@pytest.mark.parametrize("older", [3, 4, 5])
+async def test_a_schema_of_an_earlier_version_is_upgraded_with_what_is_in_it(older: int) -> None:
+    place = Place(shared_server().dsn, NAME)
+    connection = await emptied()
+    await connection.execute(f"CREATE SCHEMA {NAME}")
+    for version, _, sql in schema.migrations(NAME)[:older]:
+        await connection.execute(sql)
+        await connection.execute(f"INSERT INTO {NAME}.migration VALUES ({version})")
+    await connection.execute(f"SELECT {NAME}.insert('/q', '1', id => 't')")
+    latest = schema.migrations(NAME)[-1].version
+    assert await schema.migrate(connection, NAME, init=False) == (older, latest)
+    backend = PostgresBackend(place)
+    await backend.start()
+    (task,) = (await backend.read(queries.Tasks("/q", "", (), 9, omit_values=False))).value
+    assert (task.id, task.value, task.version) == ("t", b"1", 0)
+    await backend.stop()
     await connection.execute(f"DROP SCHEMA {NAME} CASCADE")
     await connection.close()
 
