@@ -112,9 +112,9 @@ class _Doc(_Record, tag=snapshot.DOC):
 class _Head(_Record, tag=snapshot.HEAD):
     version: int
     index: _Count
-    now_ms: _Number
+    now_ms: _Count
     seq: _Count
-    chain: int
+    chain: Annotated[int, msgspec.Meta(ge=0)]
 
 
 class _Import(_Record, tag=snapshot.IMPORT):

@@ -146,7 +146,9 @@ def test_a_snapshot_of_another_version_is_left_to_who_refuses_it() -> None:
     check_snapshot([])
 
 
-@pytest.mark.parametrize("record", [7, None, (), "", (HEAD,), (HEAD, 3), (77, 1)], ids=str)
+@pytest.mark.parametrize(
+    "record", [7, None, (), "", (HEAD,), (HEAD, 3), (77, 1), (HEAD, 3, 1, 1, 1, -1)], ids=str
+)
 def test_what_is_no_record_of_a_snapshot_is_refused(record: Any) -> None:
     with pytest.raises(CodecError):
         check_snapshot([record])
