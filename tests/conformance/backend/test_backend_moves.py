@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.backend_subjects import KINDS, START_MS, Subject
+from tests.support.doc_operations import NAMESPACES
+from tests.support.doc_operations import Maker as DocMaker
 from tests.support.doc_table import doc, transact
 from tests.support.model import Model
 from tests.support.moves import Cut
@@ -16,6 +18,7 @@ from tests.support.operations import Maker
 from tests.support.task_table import claim, configure, modify
 
 from raftq_cluster.backends.api import BackendError
+from raftq_cluster.backends.memory import MemoryBackend
 from raftq_cluster.core import operations as op
 from raftq_cluster.core import queries
 from raftq_cluster.core.outcomes import Claimed, Modified, Renewed, Settled
@@ -35,6 +38,8 @@ async def act(subject: Subject, random: Random, steps: int) -> None:
     model = Model()
     maker = Maker(model, random.choice, IDS)
     model.begin(START_MS)
+    docs = MemoryBackend(clock=lambda: model.now_ms)  # knows which docs there are, and nothing else
+    doc_maker = DocMaker(docs._machine, random)
     for _ in range(steps):
         subject.pass_ms(random.choice((0, 1, 400, 1_100, 5_000)))
         model.now_ms = await subject.ask(queries.Time())
@@ -47,6 +52,9 @@ async def act(subject: Subject, random: Random, steps: int) -> None:
                     last = model.last_serial
                     last[row.queue] = max(last.get(row.queue, 0), row.serial)
         model.rows = {row.id: row for row in await subject.ask(EVERY_TASK)}
+        operation = doc_maker.operation()
+        docs.submit([operation], lambda _index, _outcomes: None)
+        await subject.run(operation)
 
 
 def rows_of(outcome: Any) -> Any:
@@ -68,11 +76,17 @@ async def view(subject: Subject) -> list[Any]:
     await subject.run(op.Tick())
     load = subject.backend.load()[:4]
     stats = await subject.ask(queries.Queues((), (), 1_000))
+    docs = [
+        await subject.ask(queries.Docs(name, (), None, "", "", 1_000, omit_values=False))
+        for name in dict.fromkeys(NAMESPACES)
+    ]
     return [
         sorted(await subject.ask(EVERY_TASK)),
         stats,
         await subject.ask(queries.AllSettings()),
         load,
+        docs,
+        await subject.ask(queries.Namespaces((), (), 100)),
     ]
 
 
