@@ -70,5 +70,6 @@ PROGRAMS = (
     Program("three-silent", "failover.py", ("--silent",)),
     Program("five-silent", "failover.py", ("--nodes", "5", "--silent")),
     Program("million", "million.py", is_long=True),
+    Program("moving", "moving.py", is_long=True),
     Program("postgres", "postgres.py", is_long=True),
 )
