@@ -75,7 +75,8 @@ def task_state(task: Any, now_ms: int) -> str:
     if task.at <= now_ms:
         return f"ready {format_age(now_ms - task.at)}"
     left = format_age(task.at - now_ms)
-    return f"claimed {left}" if task.claimant else f"in {left}"
+    # At version 0 the claimant is who inserted it: EntroQ shows that.
+    return f"claimed {left}" if task.claimant and task.version else f"in {left}"
 
 
 def _held(doc: Any, now_ms: int) -> str:

@@ -64,7 +64,10 @@ class Answer(Reply):
 
 
 class Task(Answer, kw_only=True):
-    """A task as of the answer's log index. Values are left out where they were not asked for."""
+    """A task as of the answer's log index. Values are left out where they were not asked for.
+
+    ``claimant`` holds it until ``at``; at version 0 nobody does, and it is who inserted it (EntroQ's clients).
+    """
 
     id: str
     version: int
@@ -375,9 +378,8 @@ class Settings(Document):
 
     A field that is left out is decided by the next less specific pattern (exact, then the longest
     prefix), in the end by the default: random, not paused, a lease of 60 seconds for protocols that
-    name none. A lease that is asked for (by claims and renewals, of docs by namespace too) is raised to
-    ``lease_ms_min`` and cut to ``lease_ms_max``; what was granted is in the answer. Where these come from different
-    patterns and contradict each other, the maximum holds.
+    name none. A lease that a claim or renewal asks for (of docs by namespace) is raised to ``lease_ms_min``
+    and cut to ``lease_ms_max``, which holds where they contradict each other.
     """
 
     pattern: QueueName

@@ -285,6 +285,13 @@ def test_rm_of_a_queue_leaves_claimed_tasks_alone():
     assert ran.err == "2 tasks deleted from emails\n"
 
 
+def test_rm_of_a_queue_takes_what_its_inserter_signed_and_nobody_holds():
+    listed = [task("late", 0, claimant="maker", at=2_000_000)]
+    client = RecordingClient(queues=[queue(tasks=1, claimed=0)], tasks=listed)
+    assert invoke(client, "rm", "--queue", "emails", "--yes").code == 0
+    assert client.asked("modify") == [{"deletes": [Target("late", 0)]}]
+
+
 def test_rm_of_a_queue_needs_a_yes_and_shows_the_count():
     client, ran = emptied()
     assert ran.code == 2

@@ -80,5 +80,10 @@ def _unclaimed(client: "Client", queue: str, wanted: int) -> list["Target"]:
     """Give some tasks that nobody holds; looks past as many claimed ones as a listing shows."""
     now_ms = client.time()
     listed = client.tasks(queue=queue, limit=10_000, omit_values=True)
-    free = [task.delete() for task in listed if not (task.claimant and task.at > now_ms)]
+    # At version 0 nobody holds a task: its claimant, if any, inserted it through EntroQ.
+    free = [
+        task.delete()
+        for task in listed
+        if not (task.claimant and task.version and task.at > now_ms)
+    ]
     return free[: min(wanted, TASKS_A_BATCH)]
