@@ -31,7 +31,7 @@ def arguments() -> argparse.Namespace:
     add("--seed", "--from", type=int, default=1, help="the first seed (default 1)")
     add("--seeds", type=int, default=1, help="how many, one after the other")
     add("--jobs", type=int, default=1, help="how many at a time (default 1)")
-    add("--nodes", type=int, default=3, choices=(1, 3, 5), help="voters (default 3)")
+    add("--nodes", type=int, default=3, choices=(1, 3, 5, 7), help="voters (default 3)")
     add("--minutes", type=float, default=1.0, help="virtual time with faults (default 1)")
     add("--faults", type=numbers, help="only these of the seed's faults, or none")
     add("--clients", type=numbers, help="only these of the seed's clients, or none")

@@ -9,13 +9,14 @@ from tests.simulation.checkers.tasks import (
     in_order,
     leases,
     refused,
+    serials,
     total_queue,
     versions,
 )
 from tests.simulation.history import DONE, REFUSED, UNKNOWN, Call, History
 
 from raftq_cluster.core import operations as op
-from raftq_cluster.core.outcomes import Claimed, Modified, TaskRow
+from raftq_cluster.core.outcomes import Claimed, Modified, Settled, TaskRow
 
 MS = 1_000_000
 ROW = TaskRow("a", 0, "/q", 100, b"v1|", 1, "", 0, 0, 0, "", 100, 100, 0)
@@ -48,6 +49,16 @@ def read(rows, began=30, index=8):
 def found(check, *calls, left=(), **fields):
     history = History(list(calls), {row.id: row for row in left}, **fields)
     return [sentence.partition(":")[0] for sentence in check(history)]
+
+
+def settle(began=20, index=6, status=DONE):
+    outcome = Settled(HELD) if status == DONE else None
+    call = Call("w", "settle", began, None, (), began + 1, status, index, outcome, "n1", 1)
+    return replace(call, deletes=("a",))
+
+
+def numbered(serial, id_="a", queue="/n"):
+    return ROW._replace(id=id_, serial=serial, queue=queue)
 
 
 def test_a_good_history_passes_every_check():
@@ -104,6 +115,25 @@ def test_a_version_is_made_once():
 
 def test_a_version_never_changes_its_looks():
     assert found(versions, claim(), read([HELD._replace(at=5)])) == ["two faces"]
+
+
+def test_a_number_is_of_one_task():
+    first, second = insert(numbered(1)), insert(numbered(1, "b"), "v2", index=3)
+    assert found(serials, first, second) == ["numbered twice"]
+    assert found(serials, first, insert(numbered(1, "b", "/other"), "v2", index=3)) == []
+
+
+def test_numbers_rise_with_the_log():
+    first, second = insert(numbered(2)), insert(numbered(1, "b"), "v2", index=3)
+    assert [word[:15] for word in found(serials, first, second)] == ["numbers of /n w"]
+    assert found(serials, second, insert(numbered(2), index=4)) == []
+
+
+def test_what_was_settled_is_gone_and_does_not_come_back():
+    assert found(total_queue, insert(), settle()) == []
+    assert found(total_queue, insert(), settle(status=UNKNOWN)) == []
+    assert found(total_queue, insert(), settle(), left=[HELD]) == ["returned"]
+    assert found(completed, settle(), read([HELD])) == ["returned"]
 
 
 def test_versions_rise_with_the_log():
