@@ -24,19 +24,24 @@ _VERIFY_S: Final = 60.0
 
 
 class Aftermath:
-    """One cluster without faults. ``blame`` takes what is not so."""
+    """One cluster without faults. ``blame`` takes what is not so; once ``is_broken`` nothing is waited for."""
 
     def __init__(
-        self, cluster: ChaosCluster, address: Address, blame: Callable[[str], None]
+        self,
+        cluster: ChaosCluster,
+        address: Address,
+        blame: Callable[[str], None],
+        is_broken: Callable[[], bool],
     ) -> None:
         self._cluster = cluster
         self._address = address
         self._blame = blame
+        self._is_broken = is_broken
 
     async def serve(self) -> float:
         """Wait until every node serves and all agree who leads; give the seconds that it took."""
         began_s = time.monotonic()
-        while unwell := await self._unwell():
+        while not self._is_broken() and (unwell := await self._unwell()):
             if time.monotonic() - began_s > SERVE_S:
                 self._blame(f"no progress: after {SERVE_S:g} s without faults {unwell}")
                 break
@@ -77,7 +82,7 @@ class Aftermath:
 
     async def _soon(self, what: str, attempt: Callable[..., Awaitable[Told]], *given: Any) -> None:
         deadline_s = time.monotonic() + WORK_S
-        while (await attempt(*given)).status != DONE:
+        while not self._is_broken() and (await attempt(*given)).status != DONE:
             if time.monotonic() > deadline_s:
                 self._blame(f"no progress: {what} nothing was done in {WORK_S:g} s")
                 return

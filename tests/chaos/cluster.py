@@ -142,9 +142,12 @@ class ChaosCluster:
     async def stop(self, id_: str) -> int:
         """SIGTERM, and its exit code. A node that does not end is killed, and that is a breach."""
         node = self.nodes[id_]
+        if not node.process.is_running:
+            if node.is_meant:  # nobody has noticed yet
+                self._has_ended(node)
+            return node.process.wait()
         node.is_meant = False
-        with suppress(ProcessLookupError):
-            node.process.signal(signal.SIGTERM)
+        node.process.signal(signal.SIGTERM)
         try:
             code = await asyncio.to_thread(node.process.wait)
         except subprocess.TimeoutExpired:

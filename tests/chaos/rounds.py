@@ -69,7 +69,9 @@ class Round:
         self._is_alone = False  # one fault at a time
         self._began_ns = time.monotonic_ns()
         self._clients = crew(self, self._address, lambda name: Random(f"{seed}/{number}/{name}"))
-        self._after = Aftermath(cluster, self._address, self.blame)
+        self._after = Aftermath(
+            cluster, self._address, self.blame, lambda: bool(self.result.broken)
+        )
 
     # --- what clients see -----------------------------------------------------------------------
 

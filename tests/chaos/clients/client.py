@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Final, Protocol
@@ -11,7 +12,11 @@ from tests.chaos.clients.speaking import Speaker, SurpriseError, Told
 from tests.simulation.history import DONE, REFUSED, UNKNOWN, Call, History
 
 ATTEMPTS: Final = 8  # of a keyed call, over as many nodes as there are
-REPEAT_SHARE: Final = 0.08  # of keyed calls that are asked once more although they were answered
+REPEAT_SHARE: Final = 0.06  # of keyed calls that are asked once more although they were answered
+OLD_SHARE: Final = (
+    0.03  # of calls before which an old one is asked once more, over whatever has happened since
+)
+OLD_MAX: Final = 30
 _PAUSE_S: Final = 0.3  # between two attempts
 
 
@@ -106,6 +111,7 @@ class DocumentClient(Client):
     def __init__(self, run: Surroundings, name: str, chance: Random, speaker: Speaker) -> None:
         super().__init__(run, name, chance)
         self.speaker = speaker
+        self._old: deque[tuple[Call, str, dict[str, Any]]] = deque(maxlen=OLD_MAX)
         self.has_keys = speaker.dialect != "entroq"
 
     async def close(self) -> None:
@@ -117,6 +123,8 @@ class DocumentClient(Client):
         wait_s: float = 0.0,
     ) -> Call:  # fmt: skip
         """Ask until it is known what came of it; without a key, once. ``keyed``: how often it has one."""
+        if self._old and self.chance.random() < OLD_SHARE:
+            await self._again(*self.chance.choice(self._old))
         if self.has_keys and self.chance.random() < keyed:
             document["idempotency_key"] = self.new_key()
         call = self.begin("read" if verb == "tasks" else verb, tags, _operation(verb, document))
@@ -128,19 +136,22 @@ class DocumentClient(Client):
             is_possibly_done = is_possibly_done or told.status != REFUSED
             if told.status == DONE:
                 self.end(call, told, self.speaker.dialect)
-                await self._perhaps_again(call, verb, document)
+                if "idempotency_key" in document:
+                    self._old.append((call, verb, document))
+                    if self.chance.random() < REPEAT_SHARE:
+                        await self._again(call, verb, document)
                 return call
             self._node = ""
             await asyncio.sleep(_PAUSE_S * self.chance.random())
         self.end(call, told, self.speaker.dialect, UNKNOWN if is_possibly_done else REFUSED)
         return call
 
-    async def _perhaps_again(self, call: Call, verb: str, document: dict[str, Any]) -> None:
+    async def _again(self, call: Call, verb: str, document: dict[str, Any]) -> None:
         """Ask once more what was answered: the answer must be the same."""
-        if "idempotency_key" in document and self.chance.random() < REPEAT_SHARE:
-            told = await self.speaker.call(self.choose(other=True), verb, document)
-            if told.status == DONE:
-                call.repeats.append(told.outcome)
+        wait_s = document.get("wait_ms", 0) / 1_000
+        told = await self.speaker.call(self.choose(other=True), verb, document, wait_s)
+        if told.status == DONE:
+            call.repeats.append(told.outcome)
 
 
 def _operation(verb: str, document: dict[str, Any]) -> Any:

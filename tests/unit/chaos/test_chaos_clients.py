@@ -111,6 +111,17 @@ async def test_a_call_without_a_key_is_asked_once() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.usefixtures("instant")
+async def test_old_calls_are_asked_once_more_under_their_keys() -> None:
+    one = client(script := Script())
+    calls = [await one.call("modify", {"claimant": "c1"}, keyed=1.0) for _ in range(200)]
+    repeats = sum(len(call.repeats) for call in calls)
+    assert repeats > 5
+    assert len(script.asked) == 200 + repeats
+    assert len({document["idempotency_key"] for _, document in script.asked}) == 200
+
+
+@pytest.mark.asyncio
+@pytest.mark.usefixtures("instant")
 async def test_what_entroq_answers_may_be_a_repetition() -> None:
     call = await client(Script(dialect="entroq")).call("modify", {"claimant": "c1"}, keyed=1.0)
     assert call.attempts > 1
