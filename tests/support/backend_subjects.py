@@ -153,23 +153,29 @@ async def postgres() -> AsyncIterator[Subject]:
     async with fresh_schema(server) as place:
         subject = Subject(NodeOverPostgres(server, place))
         await subject.backend.start()
-        yield subject
-        await subject.backend.stop()
+        try:  # an example that hypothesis gives up must leave no connections behind
+            yield subject
+        finally:
+            await subject.backend.stop()
 
 
 @asynccontextmanager
 async def memory() -> AsyncIterator[Subject]:
     subject = Subject(MemoryNode())
     await subject.backend.start()
-    yield subject
-    await subject.backend.stop()
+    try:
+        yield subject
+    finally:
+        await subject.backend.stop()
 
 
 @asynccontextmanager
 async def raft() -> AsyncIterator[Subject]:
     subject = Subject(OneNodeOfRaft(await RaftNode(VirtualDisk()).start()))
-    yield subject
-    await subject.backend.stop()
+    try:
+        yield subject
+    finally:
+        await subject.backend.stop()
 
 
 KINDS: Final = {
