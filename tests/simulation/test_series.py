@@ -84,4 +84,4 @@ def test_a_run_that_ends_without_a_result_is_a_failure() -> None:
         text=True,
     )
     assert "1 ['the simulation failed'" in told.stdout
-    assert "2 ['its process ended without a word']" in told.stdout
+    assert "2 ['its process ended without a word" in told.stdout
