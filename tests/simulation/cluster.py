@@ -249,8 +249,8 @@ class Cluster:
         """Go on with a replacement until the member is gone; where there are enough, it just goes."""
         members = self.member_ids()
         if name in members:
-            others = [voter for voter in self.staying_voters() if voter != name]
-            is_spare = len(others) >= self.size and node.name not in members
+            others = [member.id for member in self.members() if member.voter and member.id != name]
+            is_spare = len(others) >= self.size
             change = RemoveMember(name) if is_spare else ReplaceMember(name, node.address)
             await self.change(change, tries=1)
             await asyncio.sleep(0.3)
