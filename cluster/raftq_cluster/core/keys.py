@@ -92,13 +92,25 @@ class KeyTable:
             self.size_bytes -= record.size_bytes
 
     def expire(self, now_ms: int) -> None:
-        """Drop the records whose window has passed: those at the front, not too many at once."""
+        """Drop the records whose window has passed: those at the front, not too many at once.
+
+        A record that came with an import, from a store whose clock was ahead, would hold up all behind it, and for as long as
+        that clock was ahead: it gets a window of this store's.
+        """
         records = self._records
+        latest = now_ms + WINDOW_MS
         for _ in range(EXPIRED_MAX):
             key = next(iter(records), None)
-            if key is None or records[key].expires_at > now_ms:
+            if key is None:
                 return
-            self.forget(key)
+            record = records[key]
+            if record.expires_at <= now_ms:
+                self.forget(key)
+            elif record.expires_at > latest:
+                records[key] = record._replace(expires_at=latest)
+                records.move_to_end(key)
+            else:
+                return
 
     def tables(self) -> list[MutableMapping[str, KeyRecord]]:
         """What takes the memory. The end of this table."""

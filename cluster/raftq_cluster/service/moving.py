@@ -4,6 +4,7 @@ Holds a part or two at a time, whatever the state's size. Knows what names may b
 """
 
 import asyncio
+import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
@@ -30,6 +31,11 @@ from raftq_cluster.service.refusals import Refusal
 from raftq_cluster.version import VERSION as PROGRAM
 
 _ID_BYTES: Final = 16
+_IDS: Final = re.compile(r"[0-9a-f]{32}")
+# Of versions, claims and numbers that are counted on from what a file says: half of what the records of snapshots may
+# hold, so that none ever comes to where other nodes would refuse the snapshot.
+COUNT_MAX: Final = 2**52
+RECORDS_MAX: Final = 4_096  # of a part: they are applied in one go; exports make parts of 256
 
 
 async def export_file(backend: Backend) -> AsyncIterator[bytes]:
@@ -104,6 +110,10 @@ class IncomingFile:
                 f"the file holds records of version {frame.records} (written by raftq"
                 f" {frame.version}), and this version of raftq reads version {VERSION}"
             )
+        if not _IDS.fullmatch(frame.id):
+            raise _bad("the file has an id that no export has")
+        if not 0 <= frame.seq <= COUNT_MAX:
+            raise _bad(f"the file's last insertion number {frame.seq} cannot be")
         self.id, self.seq = frame.id, frame.seq
         return frame
 
@@ -149,14 +159,36 @@ class IncomingFile:
 def _records(part: Part) -> list[Record]:
     try:
         records = decode_chunk(part.payload)
+        _check_length(records)
         check_records(records)
         for record in records:
             _check_names(record)
+            _check_counts(record)
     except CodecError as error:
         raise Refusal("invalid", f"part {part.number} of the file: {error}") from error
     except Refusal as error:
         raise Refusal("invalid", f"part {part.number} of the file: {error.detail}") from error
     return records
+
+
+def _check_length(records: Sequence[Any]) -> None:
+    if len(records) > RECORDS_MAX:
+        raise Refusal("invalid", f"{len(records)} records are too many for one part")
+
+
+def _check_counts(record: Sequence[Any]) -> None:
+    """Refuse what could not be counted on from."""
+    kind = record[0]
+    counts: tuple[int, ...] = ()
+    if kind in (snapshot.READY, snapshot.WAITING):
+        row = record[2]
+        counts = (record[1], row[1], row[7])
+    elif kind == snapshot.QUEUE:
+        counts = (record[2],)
+    elif kind == snapshot.DOC_SET:
+        counts = (record[3],)
+    if max(counts, default=0) > COUNT_MAX:
+        raise Refusal("invalid", "a count is too large to go on")
 
 
 def _check_names(record: Sequence[Any]) -> None:

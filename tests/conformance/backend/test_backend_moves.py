@@ -22,7 +22,7 @@ from raftq_cluster.backends.memory import MemoryBackend
 from raftq_cluster.core import operations as op
 from raftq_cluster.core import queries
 from raftq_cluster.core.outcomes import Claimed, Modified, Renewed, Settled
-from raftq_cluster.core.snapshot import QUEUE, READY
+from raftq_cluster.core.snapshot import KEY, QUEUE, READY
 
 IDS = tuple(f"t{number}" for number in range(10))
 EVERY_TASK = queries.Tasks("", "", IDS, 1_000, omit_values=False)
@@ -309,3 +309,15 @@ async def test_docs_and_their_locks_are_carried(source: str, target: str) -> Non
         assert other.backend.load()[:4] == one.backend.load()[:4]
         refused = await other.do(claim_set._replace(key="", claimant="w2"))
         assert refused.code == "dependency"
+
+
+@pytest.mark.asyncio
+async def test_a_clock_that_was_ahead_keeps_no_key_for_longer(subject: Subject) -> None:
+    far_ms = 100 * START_MS
+    state = Cut([[(KEY, f"k{number}", b"m", far_ms, 400, "Done", ())] for number in range(3)])
+    await subject.backend.take_in(state)
+    await subject.run(op.Tick())
+    records = [record async for some in subject.backend.export() for record in some]
+    expiries = [record[3] for record in records if record[0] == KEY]
+    assert len(expiries) == 3
+    assert max(expiries) < far_ms

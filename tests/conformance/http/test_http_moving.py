@@ -12,10 +12,11 @@ from tests.support.tokens import Tokens, all_but, secret_of
 
 from raftq.wire.export_file import MEDIA_TYPE, Counts, Footer, Frame, Header, Reader, Writer
 from raftq_cluster.codec.snapshots import encode_chunk
-from raftq_cluster.core.snapshot import QUEUE, READY, VERSION
+from raftq_cluster.core.snapshot import DOC_SET, QUEUE, READY, VERSION
 from raftq_cluster.servers.http.limits import Patience
 from raftq_cluster.service.facade import EXPORTS_MAX
 from raftq_cluster.service.limits import Limits
+from raftq_cluster.service.moving import COUNT_MAX, RECORDS_MAX
 from raftq_cluster.service.refusals import Refusal
 
 pytestmark = pytest.mark.asyncio
@@ -60,11 +61,15 @@ async def fill(node: Node) -> None:
 
 
 def file_of(
-    *parts: list[Any], digest: str = "0" * 32, records: int = VERSION, seq: int = 9
+    *parts: list[Any],
+    digest: str = "0" * 32,
+    records: int = VERSION,
+    seq: int = 9,
+    id_: str = moves.FILE_ID,
 ) -> bytes:
     """A file that somebody made up, with good checksums."""
     writer = Writer()
-    header = Header(format=1, records=records, id=moves.FILE_ID, version="0.0", seq=seq)
+    header = Header(format=1, records=records, id=id_, version="0.0", seq=seq)
     pieces = [writer.header(header)]
     pieces += [writer.part(encode_chunk(part)) for part in parts]
     return b"".join([*pieces, writer.footer(Counts(), digest)])
@@ -107,6 +112,15 @@ async def test_the_head_of_a_backup_has_no_body() -> None:
         (file_of()[:20], 400, "before its end"),
         (file_of() + b"x", 400, "behind the end"),
         (file_of(records=1), 400, "records of version 1"),
+        (file_of(id_=""), 400, "an id that no export has"),
+        (file_of(id_="F" * 32), 400, "an id that no export has"),
+        (file_of(seq=-1), 400, "insertion number -1"),
+        (file_of(seq=COUNT_MAX + 1), 400, "insertion number"),
+        (file_of([(QUEUE, "/a", COUNT_MAX + 1, False)]), 400, "part 0 of the file: a count is too large"),
+        (file_of([(QUEUE, "/a", 1, False), (READY, 1, ("x", COUNT_MAX + 1, *ROW[2:]))]), 400, "a count is too large"),
+        (file_of([(QUEUE, "/a", 1, False), (READY, 1, (*ROW[:7], COUNT_MAX + 1, *ROW[8:]))]), 400, "a count is too large"),
+        (file_of([(DOC_SET, "/ns", "k", COUNT_MAX + 1, "", 0, 0)]), 400, "a count is too large"),
+        (file_of([(QUEUE, "/a", 1, False)] * (RECORDS_MAX + 1)), 400, "part 0 of the file: 4097 records are too many"),
         (file_of([(99,)]), 400, "part 0 of the file: malformed records"),
         (file_of([(QUEUE, "a b", 1, False)]), 400, "part 0 of the file: a queue's name has a space"),
         (file_of([(QUEUE, "", 1, False)]), 400, "a queue's name cannot be empty"),

@@ -3,7 +3,18 @@
 from typing import Any
 
 import pytest
-from tests.support.task_table import LEASE_MS, TaskTable, claim, configure, modify, renew, target
+from tests.support.moves import cut
+from tests.support.task_table import (
+    LEASE_MS,
+    START_MS,
+    TaskTable,
+    claim,
+    configure,
+    modify,
+    renew,
+    target,
+)
+from tests.unit.core.test_importing import fresh, moved
 
 from raftq_cluster.core import keys
 from raftq_cluster.core import operations as op
@@ -237,3 +248,17 @@ def test_every_kind_of_answer_is_remembered_across_a_snapshot() -> None:
     table.now_ms += keys.WINDOW_MS
     table.pass_ms(0)
     assert table.machine.load()[2:] == (0, 0)
+
+
+def test_keys_of_a_store_whose_clock_was_ahead_hold_up_no_others() -> None:
+    ahead_ms = 10**10
+    source = fresh(START_MS + ahead_ms)
+    for number in range(3):
+        source.do(modify(deletes=[op.Target("none", 0)], key=f"old{number}", mark=b"m"))
+    target = moved(cut(source.machine))
+    for number in range(3):
+        target.do(modify(deletes=[op.Target("none", 0)], key=f"new{number}", mark=b"m"))
+        target.pass_ms(1_000)
+    assert len(target.machine.keys) == 6
+    target.pass_ms(keys.WINDOW_MS)
+    assert len(target.machine.keys) == 0

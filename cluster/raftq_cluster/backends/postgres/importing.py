@@ -19,6 +19,7 @@ from raftq_cluster.backends.postgres.needs import INSERTS_MAX
 from raftq_cluster.backends.postgres.working_set import pack_outcome
 from raftq_cluster.core.doc_store import EMPTY_WINDOW_MS, SET_BYTES, Doc
 from raftq_cluster.core.importing import REFUSED, what_is_there
+from raftq_cluster.core.keys import WINDOW_MS
 from raftq_cluster.core.moving import MovingDigest
 from raftq_cluster.core.outcomes import SettingsRow, TaskRow
 from raftq_cluster.core.ready import FIFO, RANDOM
@@ -26,6 +27,7 @@ from raftq_cluster.core.settings import SettingsTable
 from raftq_cluster.core.snapshot import (
     DOC,
     DOC_SET,
+    HEAD,
     KEY,
     QUEUE,
     READY,
@@ -54,6 +56,8 @@ _COUNT: Final = """
 UPDATE {schema}.node SET tasks = tasks + $1, value_bytes = value_bytes + $2, keys = keys + $3,
     key_bytes = key_bytes + $4, empty_sets = empty_sets + $5 WHERE session = 0
 """
+# A source whose clock was ahead, for as long as it was; never for longer than a key of now.
+_KEYS_OF_NOW: Final = "UPDATE {schema}.key SET expires_at = $1 WHERE expires_at > $1"
 _TASK_COLUMNS: Final = (
     "id", "seq", "lane", "pos", "version", "queue", "at", "value", "kind", "claimant", "claims", "attempt",
     "priority", "err", "created", "modified", "serial",
@@ -140,16 +144,19 @@ class TakingIn:
         )
         await self._connection.fetchval(f"SELECT {self._schema}.recount()")
         await self._connection.fetchval(f"SELECT nextval('{self._schema}.log_index')")
-        digest = MovingDigest()
+        digest, latest = MovingDigest(), 0
         async for records in records_of(self._connection, self._schema):
             for record in records:
                 digest.take(record)
+                if record[0] == HEAD:
+                    latest = record[3] + WINDOW_MS
         if digest.result != incoming.digest():
             raise BackendError(
                 REFUSED,
                 f"the digest of what was taken in is {digest.result}, not {incoming.digest()} as the"
                 " file says; nothing was kept of it",
             )
+        await self._connection.execute(_KEYS_OF_NOW.format(schema=self._schema), latest)
 
     async def _begin(self) -> None:
         connection, schema = self._connection, self._schema
