@@ -131,6 +131,7 @@ class PostgresServer:
         }
         words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         with (self.folder / "server.log").open("ab") as log:
+            self._log_begin = log.tell()
             self._child = subprocess.Popen(
                 [str(self._binaries / "postgres"), "-D", str(data), *words],
                 stdin=subprocess.DEVNULL,
@@ -191,10 +192,15 @@ class PostgresServer:
             if has_program:
                 if subprocess.run(ready, check=False, stdin=subprocess.DEVNULL).returncode == 0:
                     return
-            elif "ready to accept connections" in self.log().rpartition("starting PostgreSQL")[2]:
+            elif "ready to accept connections" in self._log_since_start():
                 return
             time.sleep(0.02)
         raise AssertionError(f"PostgreSQL did not start:\n{self.log()}")
+
+    def _log_since_start(self) -> str:
+        with (self.folder / "server.log").open("rb") as log:
+            log.seek(self._log_begin)
+            return log.read().decode(errors="replace")
 
     def log(self) -> str:
         return (self.folder / "server.log").read_text("utf-8", errors="replace")[-20_000:]

@@ -81,7 +81,8 @@ class Floors:
             written: where it put tasks that are ready.
             generation: of these floors when it was begun.
         """
-        is_missing = not self.seen.keys() <= working_set.sessions.keys()
+        sessions = working_set.sessions or self.seen  # empty: as they were
+        is_missing = not self.seen.keys() <= sessions.keys()
         if generation != self.generation or is_missing:
             self.forget()  # a node that is missing may have known of a task what no other did
             return
@@ -90,7 +91,7 @@ class Floors:
             return
         head = working_set.head
         self.waiting_ms, self.keys_ms, self.taken = head.waiting_ms, head.keys_ms, head.taken
-        self.seen = working_set.sessions
+        self.seen = sessions
         self._seen_s = self._monotonic()
         if len(self._ready) > QUEUES_MAX:
             self._ready.clear()

@@ -166,7 +166,7 @@ class Transactions:
             return Answered(outcomes, ready, self._view.index)
         writing = self._tallies.writing(working_set.deltas())
         stored = await self._store(connection, working_set, changes, ready, writing.columns)
-        self._see(head._replace(log_index=stored[0]), stored, changes)
+        self._see(head, stored, changes)
         self.in_doubt = answered = Answered(outcomes, ready, stored[0])
         self.is_committing = True
         await self._end(connection, "COMMIT")
@@ -207,9 +207,15 @@ class Transactions:
             await connection.execute(word)
 
     def _see(self, head: Any, stored: Sequence[int], changes: Changes) -> None:
-        _, tasks, value_bytes, keys, key_bytes = stored
+        index, keys, key_bytes = stored
         self._view.see_head(
-            head._replace(tasks=tasks, value_bytes=value_bytes, keys=keys, key_bytes=key_bytes)
+            head._replace(
+                log_index=index,
+                tasks=head.tasks + changes.tasks,
+                value_bytes=head.value_bytes + changes.value_bytes,
+                keys=head.keys + keys,
+                key_bytes=head.key_bytes + key_bytes,
+            )
         )
         self._view.see_due(changes.next_due_ms)
 

@@ -6,6 +6,7 @@ node's row tells whether it was done.
 """
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from random import Random
@@ -269,7 +270,7 @@ class Writer:
         await sessions.open_session(connection, schema, self._next_session, self.identity)
         self._last_session = self._next_session
         self.transactions.begin(self._next_session)
-        self._next_session = self._random.getrandbits(SESSION_BITS)
+        self._next_session = secrets.randbits(SESSION_BITS)  # never a seeded one
 
     async def _look_at_timeline(self, connection: asyncpg.Connection) -> None:
         """Say it if another server has taken over, and if it lacks what the last one had."""

@@ -163,7 +163,8 @@ DECLARE
     v_block bigint;
     v_bound_ms bigint;
     v_bound_block bigint;
-    v_sessions bigint[];
+    v_is_there boolean;
+    v_sessions bigint[];     -- of the others
     v_batches bigint[];
     v_times bigint[];
     v_blocks bigint[];
@@ -189,12 +190,16 @@ BEGIN
     SELECT max(greatest(n.now_ms, s.now_ms)), count(*) - 1,
            ARRAY[sum(n.tasks + s.tasks), sum(n.value_bytes + s.value_bytes), sum(n.keys + s.keys),
                sum(n.key_bytes + s.key_bytes)]::bigint[],
-           array_agg(n.session), array_agg(s.batch), array_agg(s.now_ms), array_agg(s.seq_block)
-        INTO v_log_ms, v_nodes, v_totals, v_sessions, v_batches, v_times, v_blocks
+           bool_or(n.session = p_session),
+           array_agg(n.session) FILTER (WHERE n.session <> p_session),
+           array_agg(s.batch) FILTER (WHERE n.session <> p_session),
+           array_agg(s.now_ms) FILTER (WHERE n.session <> p_session),
+           array_agg(s.seq_block) FILTER (WHERE n.session <> p_session)
+        INTO v_log_ms, v_nodes, v_totals, v_is_there, v_sessions, v_batches, v_times, v_blocks
         FROM raftq.node n CROSS JOIN LATERAL (
             SELECT * FROM raftq.share h WHERE h.session = n.session ORDER BY h.batch DESC LIMIT 1) AS s;
 
-    IF p_takes_over AND NOT p_session = ANY (v_sessions) THEN
+    IF p_takes_over AND NOT v_is_there THEN
         RAISE EXCEPTION 'node session % is gone', p_session USING ERRCODE = 'RQ001';
     END IF;
 
@@ -207,21 +212,24 @@ BEGIN
         SELECT least(v_bound_ms, min(b.now_ms)), least(v_bound_block, min(b.seq_block))
             INTO v_bound_ms, v_bound_block
             FROM unnest(v_sessions, v_times, v_blocks) AS b (session, now_ms, seq_block)
-            WHERE b.session <> p_session AND raftq.lock_of(b.session) IN (
+            WHERE raftq.lock_of(b.session) IN (
                 SELECT l.objid::bigint FROM pg_locks l
                 WHERE l.locktype = 'advisory' AND l.classid = 'raftq.share'::regclass::oid AND l.granted);
     END IF;
-    RETURN QUERY SELECT 10, b.session, false, NULL::bigint[], ''::text, 0, ''::text, b.batch, ''::bytea,
-        0::smallint, ''::text, 0, 0, 0, ''::bytea, 0::bigint, 0::bigint, 0::bigint
-        FROM unnest(v_sessions, v_batches) AS b (session, batch) WHERE b.session <> p_session;
-    RETURN QUERY SELECT 9, 0::bigint, false, ARRAY[r.lane, r.pos], ''::text, 0, r.queue, 0::bigint,
-        ''::bytea, 0::smallint, ''::text, 0, 0, 0, ''::bytea, 0::bigint, 0::bigint, 0::bigint
-        FROM unnest(v_sessions) AS b (session)
-        LEFT JOIN unnest(p_seen_sessions, p_seen_batches) AS n (session, batch) ON n.session = b.session
-        CROSS JOIN LATERAL (SELECT * FROM raftq.returned o
-            WHERE o.session = b.session AND o.batch > coalesce(n.batch, -1) OFFSET 0) AS r
-        WHERE b.session <> p_session;
-    v_has_returned := FOUND;
+    -- Alone, nothing has changed, and none of these questions is asked.
+    IF v_sessions <> p_seen_sessions OR v_batches <> p_seen_batches THEN
+        RETURN QUERY SELECT 10, b.session, false, NULL::bigint[], ''::text, 0, ''::text, b.batch, ''::bytea,
+            0::smallint, ''::text, 0, 0, 0, ''::bytea, 0::bigint, 0::bigint, 0::bigint
+            FROM unnest(v_sessions, v_batches) AS b (session, batch);
+        RETURN QUERY SELECT 9, 0::bigint, false, ARRAY[r.lane, r.pos], ''::text, 0, r.queue, 0::bigint,
+            ''::bytea, 0::smallint, ''::text, 0, 0, 0, ''::bytea, 0::bigint, 0::bigint, 0::bigint
+            FROM unnest(v_sessions) AS b (session)
+            LEFT JOIN unnest(p_seen_sessions, p_seen_batches) AS n (session, batch) ON n.session = b.session
+            CROSS JOIN LATERAL (SELECT * FROM raftq.returned o
+                WHERE o.session = b.session AND o.batch > coalesce(n.batch, -1) OFFSET 0) AS r
+            ;
+        v_has_returned := FOUND;
+    END IF;
     v_log_ms := greatest(v_log_ms, p_known_ms);
     v_now := greatest(v_log_ms, coalesce(p_clock_ms, raftq.clock_ms()));
 
@@ -277,7 +285,7 @@ BEGIN
                     LEFT JOIN unnest(p_seen_sessions, p_seen_batches) AS n (session, batch) ON n.session = b.session
                     CROSS JOIN LATERAL (SELECT * FROM raftq.returned o
                         WHERE o.session = b.session AND o.batch > coalesce(n.batch, -1) OFFSET 0) AS r
-                    WHERE b.session <> p_session AND r.queue = p_claim_queues[i]
+                    WHERE r.queue = p_claim_queues[i]
                 UNION ALL SELECT v_lane, v_pos) AS f ORDER BY f.lane, f.pos LIMIT 1;
         END IF;
         IF p_claim_orders[i] <> 'random' THEN
@@ -339,6 +347,8 @@ BEGIN
     IF p_takes_over THEN
         -- What is seen now has ended; what has not has one of these numbers or a later one.
         v_taken_xid := txid_snapshot_xmin(txid_current_snapshot());
+    END IF;
+    IF p_takes_over AND EXISTS (SELECT FROM raftq.inserted f WHERE f.xid >= p_taken_floor) THEN
         WITH found AS (
             SELECT f.number, f.at FROM raftq.inserted f WHERE f.xid >= p_taken_floor
             ORDER BY f.xid LIMIT 10000 FOR UPDATE SKIP LOCKED)
@@ -351,12 +361,15 @@ BEGIN
     SELECT t.at INTO v_oldest FROM raftq.task t
         WHERE t.lane IS NULL AND t.at > v_waiting_floor AND t.at <= v_now ORDER BY t.at LIMIT 1;
     v_learned_waiting := greatest(v_waiting_floor, least(coalesce(v_oldest - 1, v_now), v_bound_ms));
-    RETURN QUERY SELECT 2, t.seq, false, NULL::bigint[], t.id, t.version, t.queue, t.at,
-        t.value, t.kind, t.claimant, t.claims, t.attempt, t.priority, t.err, t.created, t.modified, t.serial
-        FROM raftq.task t
-        WHERE t.lane IS NULL AND t.at >= v_oldest AND t.at <= v_now AND NOT (t.id = ANY (p_ids))
-        ORDER BY t.at LIMIT 1000 FOR UPDATE SKIP LOCKED;
-    GET DIAGNOSTICS v_found = ROW_COUNT;
+    v_found := 0;
+    IF v_oldest IS NOT NULL THEN
+        RETURN QUERY SELECT 2, t.seq, false, NULL::bigint[], t.id, t.version, t.queue, t.at,
+            t.value, t.kind, t.claimant, t.claims, t.attempt, t.priority, t.err, t.created, t.modified, t.serial
+            FROM raftq.task t
+            WHERE t.lane IS NULL AND t.at >= v_oldest AND t.at <= v_now AND NOT (t.id = ANY (p_ids))
+            ORDER BY t.at LIMIT 1000 FOR UPDATE SKIP LOCKED;
+        GET DIAGNOSTICS v_found = ROW_COUNT;
+    END IF;
     IF cardinality(v_taken) > 0 THEN
         IF v_found < 1000 THEN  -- or else those that came late might wait for ever: once more
             RETURN QUERY WITH gone AS (
@@ -394,7 +407,7 @@ BEGIN
         0::bigint, 0::bigint;
 END $$;
 
--- Writes what came of a batch; gives {log_index, tasks, value_bytes, keys, key_bytes}, the totals after it.
+-- Writes what came of a batch; gives {log_index, keys, key_bytes}: by how many records, and bytes of them, there are more.
 CREATE FUNCTION raftq.store(
     p_session bigint, p_last_batch bigint, p_now_ms bigint, p_seq_block bigint, p_tasks bigint, p_value_bytes bigint,
     p_keys bigint, p_key_bytes bigint,          -- that gather took away
@@ -422,7 +435,6 @@ DECLARE
     v_keys bigint := 0;
     v_key_bytes bigint := 0;
     v_version bigint;
-    v_totals bigint[];
     v_last raftq.share;
 BEGIN
     -- Rows of counts are not changed but made anew, under a greater number: who looks for the newest one does not meet
@@ -475,20 +487,22 @@ BEGIN
         END IF;
     END IF;
     IF cardinality(t_queue) > 0 THEN
-        -- Through ctid: a join might be done the other way round, through all dead rows of the session.
-        DELETE FROM raftq.tally d WHERE d.ctid = ANY (ARRAY(
-            SELECT f.ctid FROM unnest(t_queue, t_last_batch) AS n (queue, batch) CROSS JOIN LATERAL (
-                SELECT c.ctid FROM raftq.tally c
-                WHERE c.session = p_session AND c.queue = n.queue AND c.batch = n.batch LIMIT 1) AS f));
+        -- One by one: a join might be done the other way round, through all dead rows of the session.
+        FOR i IN 1 .. cardinality(t_queue) LOOP
+            IF t_last_batch[i] >= 0 THEN
+                DELETE FROM raftq.tally c
+                    WHERE c.session = p_session AND c.queue = t_queue[i] AND c.batch = t_last_batch[i];
+            END IF;
+        END LOOP;
         INSERT INTO raftq.tally (session, queue, batch, tasks, ready, held, claims)
             SELECT p_session, n.queue, p_last_batch + 1, n.tasks, n.ready, n.held, n.claims::bigint[]
             FROM unnest(t_queue, t_tasks, t_ready, t_held, t_claims) AS n (queue, tasks, ready, held, claims);
     END IF;
     IF cardinality(t_gone) > 0 THEN
-        DELETE FROM raftq.tally d WHERE d.ctid = ANY (ARRAY(
-            SELECT f.ctid FROM unnest(t_gone, t_gone_batch) AS n (queue, batch) CROSS JOIN LATERAL (
-                SELECT c.ctid FROM raftq.tally c
-                WHERE c.session = p_session AND c.queue = n.queue AND c.batch = n.batch LIMIT 1) AS f));
+        FOR i IN 1 .. cardinality(t_gone) LOOP
+            DELETE FROM raftq.tally c
+                WHERE c.session = p_session AND c.queue = t_gone[i] AND c.batch = t_gone_batch[i];
+        END LOOP;
     END IF;
     IF cardinality(r_queue) > 0 THEN
         INSERT INTO raftq.returned (session, batch, queue, lane, pos)
@@ -504,11 +518,7 @@ BEGIN
     IF cardinality(p_news) > 0 THEN
         PERFORM pg_notify(p_channel, n.news) FROM unnest(p_news) AS n (news);
     END IF;
-    SELECT ARRAY[sum(n.tasks + h.tasks), sum(n.value_bytes + h.value_bytes), sum(n.keys + h.keys),
-            sum(n.key_bytes + h.key_bytes)]::bigint[]
-        INTO v_totals FROM raftq.node n CROSS JOIN LATERAL (
-            SELECT * FROM raftq.share x WHERE x.session = n.session ORDER BY x.batch DESC LIMIT 1) AS h;
-    RETURN nextval('raftq.log_index') || v_totals;
+    RETURN ARRAY[nextval('raftq.log_index'), v_keys, v_key_bytes];
 END $$;
 
 -- Adds the share of a node that is gone, or that is silent for so long that it counts as gone, to that of session 0.
