@@ -114,7 +114,7 @@ class Collecting:
 
     def _note_malformed(self, count: int) -> None:
         if count > self.malformed:
-            _log.warning("%d names have a gc= that says no time: nothing there is collected", count)
+            _log.warning("names with a gc= that says no time, never collected: %d", count)
         self.malformed = count
 
 
