@@ -192,7 +192,7 @@ class ChaosCluster:
 
     def address(self, id_: str, door: str) -> str:
         """HOST:PORT for clients."""
-        host, port = self.network.client_address(self.nodes[id_].place, door)
+        host, port = self.network.client_address(self.place_of(id_), door)
         return f"{host}:{port}"
 
     async def ask(

@@ -55,10 +55,13 @@ class Proxies:
         """Close every connection and listener."""
         for server in self._servers:
             server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._servers, self._tasks = [], set()
+        self._servers = []
+        await asyncio.sleep(0)  # whoever was let in a moment ago
+        while tasks := list(self._tasks):
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # connections that were aborted are closed then
 
     def prefix(self, place: str) -> tuple[str, ...]:
         """Nothing: all places are this machine."""

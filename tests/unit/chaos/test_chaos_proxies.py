@@ -29,13 +29,16 @@ class Place:
         self.accepted: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = (
             asyncio.Queue()
         )
+        self.writers: list[asyncio.StreamWriter] = []
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.append(writer)
+        self.accepted.put_nowait((reader, writer))
 
     async def listen(self, network: Proxies, place: str, door: str) -> asyncio.Server:
         words = network.flags(place)
         port = int(words[words.index(f"--{door}") + 1].rpartition(":")[2])
-        return await asyncio.start_server(
-            lambda reader, writer: self.accepted.put_nowait((reader, writer)), "127.0.0.1", port
-        )
+        return await asyncio.start_server(self._accept, "127.0.0.1", port)
 
 
 class Net:
@@ -55,14 +58,12 @@ class Net:
 
     async def close(self) -> None:
         await self.network.close()
-        while any(not place.accepted.empty() for place in self.places.values()):
-            for place in self.places.values():
-                if not place.accepted.empty():
-                    self._writers.append(place.accepted.get_nowait()[1])
-        for writer in self._writers:
-            writer.transport.abort()
         for server in self._servers:
             server.close()
+        await asyncio.sleep(0)  # whoever was let in a moment ago
+        for writer in (*self._writers, *(w for p in self.places.values() for w in p.writers)):
+            writer.transport.abort()
+        await asyncio.sleep(0)
 
     async def dial(
         self, place: str, door: str = TEXT
@@ -77,9 +78,7 @@ class Net:
         return reader, writer
 
     async def accept(self, place: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await soon(self.places[place].accepted.get())
-        self._writers.append(writer)
-        return reader, writer
+        return await soon(self.places[place].accepted.get())
 
     async def has_echo(self, place: str) -> None:
         """Another connection to a place works: what was sent before had time to come through."""

@@ -1,0 +1,66 @@
+"""Nodes and their places, before any process runs."""
+
+from pathlib import Path
+
+import pytest
+from tests.chaos.cluster import ChaosCluster
+from tests.chaos.networks.api import HTTP, TEXT
+
+
+class Network:
+    """Places by number."""
+
+    def prefix(self, place: str) -> tuple[str, ...]:
+        return ()
+
+    def flags(self, place: str) -> tuple[str, ...]:
+        return ()
+
+    def peer_address(self, place: str) -> str:
+        return f"{place}:1"
+
+    def client_address(self, place: str, door: str) -> tuple[str, int]:
+        return place, {HTTP: 2, TEXT: 3}[door]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> ChaosCluster:
+    places = ["p1", "p2", "p3", "spare"]
+    blamed: list[str] = []
+    return ChaosCluster(tmp_path, Network(), places, 3, blamed.append, has_disks=False)  # type: ignore[arg-type]
+
+
+def test_nodes_begin_at_the_first_places(cluster: ChaosCluster) -> None:
+    assert {node.id: node.place for node in cluster.nodes.values()} == {
+        "p1": "p1", "p2": "p2", "p3": "p3",
+    }  # fmt: skip
+    assert cluster.text_url() == "raftq://p1:3,p2:3,p3:3"
+
+
+@pytest.mark.asyncio
+async def test_a_node_that_is_gone_leaves_its_place_to_the_next(cluster: ChaosCluster) -> None:
+    assert cluster.add().place == "spare"
+    assert not cluster.has_room()
+    await cluster.forget("p2")
+    assert cluster.has_room()
+    assert (cluster.add().id, cluster.nodes["m2"].place) == ("m2", "p2")
+
+
+@pytest.mark.asyncio
+async def test_who_still_asks_a_node_that_is_gone_reaches_its_place(cluster: ChaosCluster) -> None:
+    await cluster.forget("p2")
+    assert cluster.address("p2", HTTP) == "p2:2"
+
+
+def test_each_node_has_a_directory_and_a_clock_of_its_own(cluster: ChaosCluster) -> None:
+    directories = {node.disk.data_dir.resolve() for node in cluster.nodes.values()}
+    assert len(directories) == 3
+    cluster.nodes["p1"].clock.set(5)
+    assert [node.clock.offset_ns() for node in cluster.nodes.values()] == [5, 0, 0]
+
+
+def test_nothing_is_left_of_disks_but_what_is_kept(cluster: ChaosCluster, tmp_path: Path) -> None:
+    (cluster.nodes["p1"].disk.data_dir / "file").write_text("x")
+    cluster.close(keep=True)
+    assert (tmp_path / "p1-data" / "file").read_text() == "x"
+    assert not (tmp_path / "p1").exists()
