@@ -160,6 +160,28 @@ async def test_order_integer_ids_leases_and_answers_go_on(source: str, target: s
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize(("source", "target"), PAIRS)
+async def test_bounds_of_leases_and_who_inserted_a_task_are_carried(
+    source: str, target: str
+) -> None:
+    async with KINDS[source].open() as one, KINDS[target].open() as other:
+        bounds = op.ConfigureBounded(
+            op.CONFIGURE_BOUNDED, "", b"", "/q*", None, None, None, 5_000, 9_000
+        )
+        inserts = [op.Insert("/q", "now", op.LEASE), op.Insert("/q", "later", op.LEASE, 10**9)]
+        await one.do(bounds)
+        await one.do(transact(claimant="maker", inserts=inserts))
+        await other.backend.take_in(await exported(one))
+        assert await other.ask(queries.AllSettings()) == await one.ask(queries.AllSettings())
+        rows = await other.ask(queries.Tasks("/q", "", ("now", "later"), 10, omit_values=False))
+        assert [row.claimant for row in rows] == ["maker", "maker"]
+        (stats,) = await other.ask(queries.Queues((), ("/q",), 1))
+        assert (stats.ready, stats.claimed, stats.delayed) == (1, 0, 1)
+        (row,) = (await other.do(claim("/q", lease_ms=1))).tasks
+        assert (row.id, row.at - row.modified) == ("now", 5_000)
+
+
+@pytest.mark.asyncio
 async def test_a_store_that_is_not_empty_takes_nothing_and_goes_on(subject: Subject) -> None:
     await subject.do(modify(inserts=[op.Insert("/a", "there")]))
     with pytest.raises(BackendError, match="not empty: it has 1 tasks") as refused:
