@@ -1,5 +1,6 @@
 """Import and export over PostgreSQL: what other nodes notice, lost connections, servers behind a pooler of transactions."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -107,6 +108,28 @@ async def test_what_is_asked_of_a_node_meanwhile_is_not_done() -> None:
         assert (await other.ask(EVERYTHING))[0].tasks == 600
         for node in (subject, other):
             await node.backend.stop()
+
+
+async def test_a_program_that_inserts_by_itself_meanwhile_waits_for_the_end() -> None:
+    async with fresh_schema(shared_server()) as place:
+        subject, state = await started(place), some()
+        program = await asyncpg.connect(place.dsn)
+        inserting: list[asyncio.Task[str]] = []
+
+        async def insert() -> None:
+            sql = f"SELECT {place.schema}.insert_bytes('/own', 'v', 'own')"
+            inserting.append(asyncio.create_task(program.fetchval(sql)))
+            await asyncio.wait(inserting, timeout=0.3)
+            assert not inserting[0].done()
+
+        await subject.backend.take_in(Interrupted(state, insert))
+        assert await asyncio.wait_for(inserting[0], 10) == "own"
+        assert [(row.name, row.tasks) for row in await subject.ask(EVERYTHING)] == [
+            ("/a", 600),
+            ("/own", 1),
+        ]
+        await program.close()
+        await subject.backend.stop()
 
 
 async def test_nothing_needs_more_than_a_transaction_of_a_pooled_connection() -> None:

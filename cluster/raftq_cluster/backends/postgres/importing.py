@@ -38,6 +38,8 @@ from raftq_cluster.core.snapshot import (
 )
 
 _LOCK: Final = "SELECT pg_advisory_xact_lock(7677, '{schema}.state'::regclass::oid::integer)"
+# Programs that insert in transactions of their own wait too: what they insert is not in the file's digest.
+_LOCK_TASKS: Final = "LOCK TABLE {schema}.task IN SHARE ROW EXCLUSIVE MODE"
 _WHAT_IS_THERE: Final = """
 SELECT (SELECT count(*) FROM {schema}.task), (SELECT count(*) FROM {schema}.queue),
     (SELECT count(*) FROM {schema}.setting), (SELECT count(*) FROM {schema}.key),
@@ -162,6 +164,7 @@ class TakingIn:
         connection, schema = self._connection, self._schema
         await connection.execute("SET LOCAL lock_timeout = '10s'")
         await connection.execute(_LOCK.format(schema=schema))
+        await connection.execute(_LOCK_TASKS.format(schema=schema))
         counts = await connection.fetchrow(_WHAT_IS_THERE.format(schema=schema))
         names = ("tasks", "queues", "settings", "idempotency keys", "sets of docs")
         found = what_is_there(list(zip(counts, names, strict=True)))
