@@ -2,6 +2,8 @@
 
 A JSON file cannot hold bytes; here they stand as ``{"hex": "…"}``. The golden log is
 the zlib stream of its entries, each after its length in four bytes, big-endian.
+
+Imports what ``replay_golden_log`` may import, since that is run by Pythons that have nothing else.
 """
 
 import json
@@ -11,7 +13,6 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final, NamedTuple
 
-from raftq.wire.export_file import Counts, Header, Writer
 from raftq_cluster.codec.entries import encode_entry, encode_segment
 from raftq_cluster.codec.snapshots import encode_chunk
 from raftq_cluster.core import importing
@@ -29,7 +30,6 @@ OLD_SNAPSHOT: Final = VECTORS / "snapshot_v2.json"  # what was written before, t
 LOG: Final = VECTORS / "golden_log.zlib"
 LOG_DIGESTS: Final = VECTORS / "golden_log.json"
 
-EXPORT: Final = VECTORS / "export_v1.raftq"
 EXPORT_ID: Final = "0123456789abcdef" * 2
 
 LOG_ENTRIES: Final = 2_500
@@ -142,17 +142,6 @@ def export_parts() -> list[list[Any]]:
     return Cut([snapshot_records()]).cut
 
 
-def export_file() -> bytes:
-    """Give a whole file of ``raftq export``."""
-    state, writer = Cut([snapshot_records()]), Writer()
-    header = Header(
-        format=1, records=3, id=EXPORT_ID, made_at=START_MS, version="0.1.0", backend="raft",
-        cluster_id="c1", index=21, seq=state.seq,
-    )  # fmt: skip
-    pieces = [writer.header(header), *[writer.part(encode_chunk(part)) for part in state.cut]]
-    return b"".join([*pieces, writer.footer(Counts(**state.counts), state.said)])
-
-
 def fingerprint(machine: Machine) -> str:
     """Digest and chain."""
     return f"{machine.digest()} {machine.chain:016x}"
@@ -225,7 +214,6 @@ def main() -> None:
     VECTORS.mkdir(exist_ok=True)
     ENTRIES.write_text(entries_text(), encoding="utf-8")
     SNAPSHOT.write_text(snapshot_text(), encoding="utf-8")
-    EXPORT.write_bytes(export_file())
     entries, digests = golden_log()
     LOG.write_bytes(write_log(entries))
     LOG_DIGESTS.write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8")

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.support import golden, moves
+from tests.support import golden_export, moves
 from tests.support.doc_table import NS, DocTable, doc, transact
 from tests.support.machine_pair import ALL_QUEUES, Pair
 from tests.support.moves import Cut, cut
@@ -419,13 +419,17 @@ def test_the_state_of_nothing_is_no_part() -> None:
 
 def test_a_file_that_was_written_once_can_be_read_for_ever() -> None:
     reader, target = Reader(), fresh()
-    target.do(moves.begin(Cut([], golden.EXPORT_ID)))
-    for frame in reader.feed(golden.EXPORT.read_bytes()):
+    target.do(moves.begin(Cut([], golden_export.EXPORT_ID)))
+    for frame in reader.feed(golden_export.EXPORT.read_bytes()):
         if isinstance(frame, Header):
             target.machine.seq = frame.seq
         elif isinstance(frame, Part):
             step = op.Import(
-                op.IMPORT, "part", golden.EXPORT_ID, frame.number, decode_chunk(frame.payload)
+                op.IMPORT,
+                "part",
+                golden_export.EXPORT_ID,
+                frame.number,
+                decode_chunk(frame.payload),
             )
             assert target.do(step) == Imported(frame.number + 1)
     footer = reader.end()
@@ -434,7 +438,7 @@ def test_a_file_that_was_written_once_can_be_read_for_ever() -> None:
 
 
 def test_a_state_is_written_as_it_was_once() -> None:
-    assert golden.export_file() == golden.EXPORT.read_bytes()
+    assert golden_export.export_file() == golden_export.EXPORT.read_bytes()
 
 
 def test_what_differs_has_another_digest() -> None:
