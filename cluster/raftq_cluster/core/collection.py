@@ -6,26 +6,22 @@ time, when that is applied. Ready tasks go, and sets of docs that nobody holds; 
 is in a paused queue stays. Source of the semantics: EntroQ 1.12, whose collector claims and deletes.
 """
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection
 from heapq import nsmallest
-from itertools import chain, islice
-from typing import TYPE_CHECKING, Final, TypeVar
+from itertools import chain
+from typing import TYPE_CHECKING, Final
 
 from raftq_cluster.core import operations as op
 from raftq_cluster.core.doc_modification import set_trail
-from raftq_cluster.core.doc_store import Lock, Marked
-from raftq_cluster.core.gc_names import MALFORMED
+from raftq_cluster.core.doc_store import Lock
+from raftq_cluster.core.marked import window
 from raftq_cluster.core.outcomes import Collected
 from raftq_cluster.core.queries import Collectable, Collectables
 
 if TYPE_CHECKING:
     from raftq_cluster.core.state import State
 
-LOOKED_AT_MAX: Final = 10_000  # names, and sets, of one question: 2 to 5 ms
 _NOTHING: Final = Collected(0)
-_LAST: Final = chr(0x10FFFF)  # sorts behind every name
-_Item = TypeVar("_Item")
 
 
 def collect(state: "State", operation: op.Collect) -> Collected:
@@ -63,21 +59,26 @@ def collectable(state: "State", query: Collectable, now_ms: int) -> Collectables
     now_ms = max(state.now_ms, now_ms)
     room = query.limit
     queues = []
-    names = _due(state.marked, now_ms)
-    for name in _window(names, len(names), query.turn):
+    names, _ = state.marked.due(now_ms, query.turn)
+    for name in names:
         queue = state.queues[name]
         count = 0 if queue.paused else min(len(queue.ready), room)
         if count:
             queues.append((name, count))
             room -= count
+            if not room:
+                break
     sets = []
-    spaces = [state.docs.sets_of(name) for name in _due(state.docs.marked, now_ms)]
-    for docs in _window(chain.from_iterable(spaces), sum(map(len, spaces)), query.turn):
-        if room and docs.docs and not docs.lock.is_held(now_ms):
+    names, turn = state.docs.marked.due(now_ms, query.turn)
+    spaces = [state.docs.sets_of(name) for name in names]
+    for docs in window(chain.from_iterable(spaces), sum(map(len, spaces)), turn):
+        if not room:
+            break
+        if docs.docs and not docs.lock.is_held(now_ms):
             ids = _first(docs.docs, room)
             sets.append((docs.namespace.name, docs.key, ids))
             room -= len(ids)
-    malformed = _count_malformed(state.marked) + _count_malformed(state.docs.marked)
+    malformed = state.marked.malformed + state.docs.marked.malformed
     return Collectables(tuple(queues), tuple(sets), malformed)
 
 
@@ -85,21 +86,6 @@ def _is_due(from_ms: int | None, now_ms: int) -> bool:
     return from_ms is not None and from_ms <= now_ms
 
 
-def _due(marked: Marked, now_ms: int) -> list[str]:
-    """Give the names whose time has come."""
-    return [name for _, name in marked[: bisect_right(marked, (now_ms, _LAST))]]
-
-
-def _count_malformed(marked: Marked) -> int:
-    return len(marked) - bisect_left(marked, (MALFORMED, ""))
-
-
 def _first(ids: Collection[str], count: int) -> tuple[str, ...]:
     """Give all ids, or the first of more than ``count``."""
     return tuple(ids) if len(ids) <= count else tuple(nsmallest(count, ids))
-
-
-def _window(items: Iterable[_Item], count: int, turn: int) -> Iterator[_Item]:
-    """Give all of so many items, or of more than ``LOOKED_AT_MAX`` those whose turn it is."""
-    start = 0 if count <= LOOKED_AT_MAX else turn * LOOKED_AT_MAX % count
-    return islice(items, start, start + LOOKED_AT_MAX)

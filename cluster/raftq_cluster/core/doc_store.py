@@ -5,13 +5,14 @@ they have, and is there without docs as well. Docs are immutable and replaced, s
 references. Source of the semantics: EntroQ's protocol 2.
 """
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, MutableMapping
 from heapq import heapify, heappop, heappush, nsmallest
 from itertools import islice
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 from raftq_cluster.core.gc_names import collected_from
+from raftq_cluster.core.marked import Marked
 from raftq_cluster.core.outcomes import DocRow, NamespaceStats, SetRow
 from raftq_cluster.core.queries import Docs, Namespaces
 
@@ -24,10 +25,6 @@ FORGOTTEN_SLACK: Final = 1_000  # outdated notes that may stand before all of th
 DOC_BYTES: Final = 400  # of a doc without its value and names, about
 SET_BYTES: Final = 400
 ROW_BYTES: Final = 350  # of a doc in an answer beside its value, about
-
-
-Marked: TypeAlias = list[tuple[int, str]]
-"""Names that ask for collection, and from when on (ms since the epoch), sorted by that."""
 
 
 class Doc(NamedTuple):
@@ -150,7 +147,7 @@ class DocStore:
         self._empty = 0  # sets without docs
         # (time, namespace, key) of each of those, and of former ones: what is no longer so is passed over
         self._forgetting: list[tuple[int, str, str]] = []
-        self.marked: Marked = []  # namespaces
+        self.marked = Marked()  # namespaces
         self.size_bytes = 0
 
     def find(self, namespace: str, id_: str) -> Doc | None:
@@ -177,7 +174,7 @@ class DocStore:
             if space is None:
                 space = self._namespaces[namespace] = Namespace(namespace)
                 if space.collected_from is not None:
-                    insort(self.marked, (space.collected_from, namespace))
+                    self.marked.add(namespace, space.collected_from)
             found = space.add(key, lock)
             self.size_bytes += SET_BYTES + len(key)
             self._empty += 1
@@ -238,12 +235,15 @@ class DocStore:
         if not space.sets:
             del self._namespaces[space.name]
             if space.collected_from is not None:
-                del self.marked[bisect_left(self.marked, (space.collected_from, space.name))]
+                self.marked.remove(space.name, space.collected_from)
 
     def tables(self) -> list[MutableMapping[str, Any]]:
         """What takes the memory. The end of this store."""
         spaces = self._namespaces.values()
-        return [table for space in spaces for table in (space.sets, space.docs)]
+        return [
+            *self.marked.tables(),
+            *[table for space in spaces for table in (space.sets, space.docs)],
+        ]
 
     def dismantle(self) -> None:
         """Give the memory back, piece by piece. The end of this store."""

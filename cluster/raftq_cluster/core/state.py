@@ -4,13 +4,13 @@ Every task is in exactly one place: its queue's ready collection, or the calenda
 the only ones that change that, and each says first to a running snapshot what it is about to change.
 """
 
-from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from typing import Any, Final
 
 from raftq_cluster.core.calendar import Calendar
-from raftq_cluster.core.doc_store import DocStore, Marked
+from raftq_cluster.core.doc_store import DocStore
 from raftq_cluster.core.keys import KeyTable
+from raftq_cluster.core.marked import Marked
 from raftq_cluster.core.operations import AT, DELAY, HOLD_UNTIL, KEEP, LEASE, Insert
 from raftq_cluster.core.outcomes import TaskRow
 from raftq_cluster.core.queue_state import QueueState
@@ -54,7 +54,7 @@ class State:
         ] = []  # tasks (``seq``) and docs that this entry has claimed and changed so far
         self.tasks: dict[str, Task] = {}
         self.queues: dict[str, QueueState] = {}
-        self.marked: Marked = []  # queues
+        self.marked = Marked()  # queues
         self.settings = SettingsTable()
         self.keys = KeyTable()
         self.docs = DocStore()
@@ -221,7 +221,7 @@ class State:
         if not queue.size and queue.next_serial == 1:
             del self.queues[queue.name]
             if queue.collected_from is not None:
-                del self.marked[bisect_left(self.marked, (queue.collected_from, queue.name))]
+                self.marked.remove(queue.name, queue.collected_from)
 
     def enter_queue(self, task: Task, name: str) -> None:
         """Let a task that left its queue join another."""
@@ -253,7 +253,7 @@ class State:
             queue = QueueState(name, serial_born, self.settings.resolve(name))
             self.queues[name] = queue
             if queue.collected_from is not None:
-                insort(self.marked, (queue.collected_from, name))
+                self.marked.add(name, queue.collected_from)
         return queue
 
     def follow_settings(self, pattern: str) -> None:
@@ -303,9 +303,10 @@ class State:
         for queue in self.queues.values():
             queue.clear()
         old: list[MutableMapping[Any, Any]] = [self.queues, self.tasks]
-        self._freeing = _freed([*old, *self.keys.tables(), *self.docs.tables()])
+        old += [*self.marked.tables(), *self.keys.tables(), *self.docs.tables()]
+        self._freeing = _freed(old)
         self.queues, self.tasks, self.calendar = {}, {}, Calendar()
-        self.marked = []
+        self.marked = Marked()
         self.settings, self.keys, self.docs = SettingsTable(), KeyTable(), DocStore()
         self.value_bytes = 0
         self._ready = {}
