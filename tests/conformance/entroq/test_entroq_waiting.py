@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.support.entroq_peer import Entroq, entroq
+from tests.support.entroq_peer import Entroq, entroq, task_id
 from tests.support.http_node import Peer, serving
 
 from raftq_cluster.core.outcomes import Claimed, Unfinished
@@ -88,9 +88,11 @@ class Entrance:
     def __init__(self, *outcomes: Any) -> None:
         self.outcomes = list(outcomes)
         self.keys: list[str] = []
+        self.waits_ms: list[int] = []
 
-    async def wait_claim(self, claim: Any, _wait_ms: int) -> tuple[int, Any]:
+    async def wait_claim(self, claim: Any, wait_ms: int) -> tuple[int, Any]:
         self.keys.append(claim.key)
+        self.waits_ms.append(wait_ms)
         return 1, self.outcomes.pop(0)
 
 
@@ -99,7 +101,7 @@ async def claimed_by(entrance: Entrance) -> Any:
     return await calls.claim(calls.Call(calls.Caller(), entrance, 2), message)  # type: ignore[arg-type]
 
 
-async def test_a_change_of_leader_ends_no_wait_and_the_claim_keeps_its_key(
+async def test_a_change_of_leader_ends_no_wait_and_a_claim_in_doubt_keeps_its_key(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(calls, "PAUSE_S", 0.0)
@@ -110,8 +112,36 @@ async def test_a_change_of_leader_ends_no_wait_and_the_claim_keeps_its_key(
     lost = Unfinished("outcome_unknown")
     entrance = Entrance(Unfinished("unavailable"), Claimed(()), lost, lost, outcome)
     assert (await claimed_by(entrance))["task"]["queue"] == "/q"
-    assert len(entrance.keys) == 5
-    assert len(set(entrance.keys)) == 1
+    first, second = entrance.keys[0], entrance.keys[2]
+    assert first != second
+    assert entrance.keys == [first, first, second, second, second]
+    long, short = calls.WAIT_MS, calls.ASKING_MS
+    assert entrance.waits_ms == [long, short, long, short, short]
+
+
+async def test_a_wait_goes_on_though_what_its_claim_got_unnoticed_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The answer was lost, the lease ended, others did the task: the key remembers a claim of nothing."""
+    monkeypatch.setattr(calls, "PAUSE_S", 0.0)
+    async with serving() as node, entroq(node) as eq:
+        service, lost = node.service, [True]
+
+        class Losing:
+            async def wait_claim(self, claim: Any, wait_ms: int) -> tuple[int, Any]:
+                if not lost:
+                    return await service.wait_claim(claim, wait_ms)
+                lost.clear()
+                index, _ = await service.run([claim])
+                (task,) = await eq.tasks(queue="/q")
+                await eq.modify(deletes=[task_id(task)])
+                return index, Unfinished("outcome_unknown")
+
+        await insert(eq)
+        waiting = asyncio.create_task(claimed_by(Losing()))  # type: ignore[arg-type] # as much as is needed
+        await node.until_waiting()
+        id_ = await insert(eq)
+        assert (await asyncio.wait_for(waiting, 10))["task"]["id"] == id_
 
 
 async def test_a_cluster_without_a_leader_ends_a_wait_when_patience_ends(

@@ -52,6 +52,7 @@ from raftq_cluster.service.verbs import check_listing
 PATIENCE_S: Final = 20.0  # outlives an election by far
 PAUSE_S: Final = 0.1  # between tries
 WAIT_MS: Final = 86_400_000  # of one wait for a task; the next begins where it ends
+ASKING_MS: Final = 1  # of one that only asks what became of a claim
 LISTED_MAX: Final = 100_000  # of what one request lists, whatever limit it has
 ROWS_AT_ONCE: Final = 1_000  # written before others have their turn: some 10 ms
 MEMBERS_NAMED_MAX: Final = 1_000  # docs of a held set, in the details of a refusal
@@ -137,24 +138,27 @@ async def try_claim(call: Call, message: Message) -> Json:
 async def claim(call: Call, message: Message) -> Json:
     """Claim a task, and wait for one as long as the caller stays.
 
-    A node that stops answers nothing found, and refuses the next wait. A change of leader ends no wait: the claim is made
-    again under its key.
+    A node that stops answers nothing found, and refuses the next wait. A change of leader ends no wait: what became of the
+    claim is asked under its key, and the next wait has a key of its own. While a key is remembered that got a task, and lost
+    it since, a wait under it would find nothing, however many tasks come.
     """
-    operation = claim_of(message, call.caller.key())
+    operation, wait_ms = claim_of(message, call.caller.key()), WAIT_MS
     loop = asyncio.get_running_loop()
     give_up_at: float | None = None  # while there is no leader
     while True:
-        index, outcome = await call.entrance.wait_claim(operation, WAIT_MS)
+        index, outcome = await call.entrance.wait_claim(operation, wait_ms)
         if isinstance(outcome, Unfinished) and outcome != STOPPING:
             give_up_at = give_up_at or loop.time() + PATIENCE_S
             if loop.time() < give_up_at:
+                wait_ms = ASKING_MS
                 await asyncio.sleep(PAUSE_S)
                 continue
         rows = checked(outcome, index, Claimed).tasks
-        give_up_at = None
+        call.caller.spend(operation.key)
         if rows:
-            call.caller.spend(operation.key)
             return {"task": task_json(rows[0])}
+        give_up_at = None
+        operation, wait_ms = operation._replace(key=call.caller.key()), WAIT_MS
 
 
 async def modify(call: Call, message: Message) -> Json:
