@@ -26,7 +26,14 @@ from raftq_cluster.codec.snapshots import VERSION, decode_chunk, encode_chunk
 from raftq_cluster.core import snapshot
 from raftq_cluster.core.moving import Parts
 from raftq_cluster.core.snapshot import Record
-from raftq_cluster.service.names import check_claimant, check_id, check_key, check_queue
+from raftq_cluster.service.names import (
+    check_claimant,
+    check_doc_key,
+    check_id,
+    check_key,
+    check_namespace,
+    check_queue,
+)
 from raftq_cluster.service.refusals import Refusal
 from raftq_cluster.version import VERSION as PROGRAM
 
@@ -201,6 +208,14 @@ def _check_names(record: Sequence[Any]) -> None:
             check_claimant(row[6])
     elif kind == snapshot.QUEUE:
         check_queue(record[1])
+    elif kind == snapshot.DOC_SET:
+        check_namespace(record[1])
+        check_doc_key(record[2])
+        if record[4]:
+            check_claimant(record[4])
+    elif kind == snapshot.DOC:
+        check_id(record[1])
+        check_doc_key(record[2], "secondary_key")
     elif kind == snapshot.KEY:
         check_key(record[1])
 

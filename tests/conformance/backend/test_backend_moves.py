@@ -339,7 +339,22 @@ async def test_a_clock_that_was_ahead_keeps_no_key_for_longer(subject: Subject) 
     state = Cut([[(KEY, f"k{number}", b"m", far_ms, 400, "Done", ())] for number in range(3)])
     await subject.backend.take_in(state)
     await subject.run(op.Tick())
-    records = [record async for some in subject.backend.export() for record in some]
+    records: list[Any] = [record async for some in subject.backend.export() for record in some]
     expiries = [record[3] for record in records if record[0] == KEY]
     assert len(expiries) == 3
     assert max(expiries) < far_ms
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("next_serial", "seq", "serial"), [(1, 2, 0), (1, 1, 1), (5, 1, 5), (5, 1, 7)]
+)
+async def test_numbers_that_would_come_again_are_refused(
+    subject: Subject, next_serial: int, seq: int, serial: int
+) -> None:
+    state = Cut([[(QUEUE, "/a", next_serial, False), (READY, seq, (*ROW[:-1], serial))]])
+    state.seq = 1
+    with pytest.raises(BackendError, match="cannot have") as refused:
+        await subject.backend.take_in(state)
+    assert refused.value.code == "import_refused"
+    await leaves_nothing_that_looks_whole(subject)

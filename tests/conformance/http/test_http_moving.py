@@ -12,7 +12,7 @@ from tests.support.tokens import Tokens, all_but, secret_of
 
 from raftq.wire.export_file import MEDIA_TYPE, Counts, Footer, Frame, Header, Reader, Writer
 from raftq_cluster.codec.snapshots import encode_chunk
-from raftq_cluster.core.snapshot import DOC_SET, QUEUE, READY, VERSION
+from raftq_cluster.core.snapshot import DOC, DOC_SET, QUEUE, READY, VERSION
 from raftq_cluster.servers.http.limits import Patience
 from raftq_cluster.service.facade import EXPORTS_MAX
 from raftq_cluster.service.limits import Limits
@@ -130,6 +130,11 @@ async def test_the_head_of_a_backup_has_no_body() -> None:
             400,
             "a claimant has a space or a control character",
         ),
+        (file_of([(DOC_SET, "/n s", "k", 0, "", 0, 0)]), 400, "a namespace has a space"),
+        (file_of([(DOC_SET, "/ns", "\0", 0, "", 0, 0)]), 400, "a doc's key has a NUL"),
+        (file_of([(DOC_SET, "/ns", "k", 0, "a b", 0, 0)]), 400, "a claimant has a space"),
+        (file_of([(DOC_SET, "/ns", "k", 0, "", 0, 0), (DOC, "d d", "", b"", 0, 1, 1)]), 400, "an id has a space"),
+        (file_of([(DOC_SET, "/ns", "k", 0, "", 0, 0), (DOC, "d", "\0", b"", 0, 1, 1)]), 400, "a doc's key has a NUL"),
         (file_of([(5, "k k", b"", 1, 1, "Done", ())]), 400, "an idempotency key has a space"),
         (file_of([(QUEUE, "/a", 1, False), (READY, 1, ROW)]), 409, "the digest of what was taken in is"),
     ],

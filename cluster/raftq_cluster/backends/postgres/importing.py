@@ -112,6 +112,8 @@ class TakingIn:
         self._random = random
         self._settings = SettingsTable()
         self._born: dict[str, bool] = {}  # queue -> whether it began with integer ids
+        self._next_serials: dict[str, int] = {}
+        self._last_seq = 0
         self._version = 0  # of settings and queues
         self._counts = _Counts()
         self._set: _Set | None = None
@@ -133,6 +135,7 @@ class TakingIn:
             BackendError: ``import_refused``.
         """
         await self._begin()
+        self._last_seq = incoming.seq
         async for records in incoming.parts():
             for record in records:
                 self._takers[record[0]](record)
@@ -197,11 +200,14 @@ class TakingIn:
         _, name, next_serial, born = record
         if name not in self._born and (next_serial, born) != (1, False):
             self._put("queue", _QUEUE_COLUMNS, (*record[1:], self._version))
-        self._born[name] = born
+        self._born[name], self._next_serials[name] = born, next_serial
 
     def _task(self, record: Record) -> None:
         kind, seq, fields = record
         row = TaskRow(*fields)
+        # Numbers that come again would have no order, or stop what is inserted later.
+        if not 0 < seq <= self._last_seq or row.serial >= self._next_serials.get(row.queue, 0):
+            raise BackendError(REFUSED, f"task {row.id!r} has a number that it cannot have")
         lane, pos = self._place(row, seq) if kind == READY else (None, None)
         if kind == WAITING and (self.next_due_ms is None or row.at < self.next_due_ms):
             self.next_due_ms = row.at
