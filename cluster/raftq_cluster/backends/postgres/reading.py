@@ -12,12 +12,12 @@ import asyncpg
 from raftq_cluster.backends.postgres import sessions
 from raftq_cluster.backends.postgres.configuring import read_settings
 from raftq_cluster.backends.postgres.counting import QueueCounts
+from raftq_cluster.backends.postgres.due import due_of
 from raftq_cluster.backends.postgres.tallies import Counts
 from raftq_cluster.backends.postgres.view import View
 from raftq_cluster.core import queries
 from raftq_cluster.core.calendar import BUCKET_SHIFT
 from raftq_cluster.core.doc_store import Doc, DocStore, Lock
-from raftq_cluster.core.gc_names import MALFORMED, collected_from
 from raftq_cluster.core.machine import Machine
 from raftq_cluster.core.outcomes import DocRow, NamespaceStats, QueueStats, SettingsRow, TaskRow
 from raftq_cluster.core.queries import Query
@@ -209,9 +209,14 @@ class Reader:
     ) -> queries.Collectables:
         """Give due queues as if each had ready tasks enough: what is done about them will tell."""
         settings = await read_settings(connection, self._schema)
-        queues, malformed = _due(await self._names(connection, _MARKED), now_ms)
-        spaces, others = _due(await self._names(connection, _MARKED_SPACES), now_ms)
-        queues = [name for name in queues if not settings.resolve(name).paused]
+        queues, malformed = await due_of(
+            await self._names(connection, _MARKED),
+            now_ms,
+            lambda name: bool(settings.resolve(name).paused),
+        )
+        spaces, others = await due_of(
+            await self._names(connection, _MARKED_SPACES), now_ms, lambda _: False
+        )
         sql = _FREE_DOCS.format(schema=self._schema)
         sets = await connection.fetch(sql, spaces, now_ms, query.limit) if spaces else []
         return queries.Collectables(
@@ -256,13 +261,6 @@ class Reader:
             docs = store.set_of(namespace, doc.key)
             assert docs is not None
             store.put_doc(docs, doc)
-
-
-def _due(names: list[str], now_ms: int) -> tuple[list[str], int]:
-    """Give the names whose time to be collected has come, and count those that say no time."""
-    moments = [(name, collected_from(name)) for name in names]
-    due = [name for name, from_ms in moments if from_ms is not None and from_ms <= now_ms]
-    return due, sum(from_ms == MALFORMED for _, from_ms in moments)
 
 
 def _turned(names: list[str], turn: int) -> list[str]:
