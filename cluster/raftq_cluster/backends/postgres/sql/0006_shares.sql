@@ -452,7 +452,8 @@ BEGIN
                 claims = n.claims, modified = n.modified, serial = n.serial
             FROM unnest(u_id, u_version, u_at, u_lane, u_pos, u_claimant, u_claims, u_modified, u_serial)
                 AS n (id, version, at, lane, pos, claimant, claims, modified, serial)
-            WHERE t.id = n.id AND t.id = ANY (u_id);  -- so that no plan looks at all
+            CROSS JOIN LATERAL (SELECT o.ctid FROM raftq.task o WHERE o.id = n.id LIMIT 1) AS f
+            WHERE t.ctid = f.ctid;  -- it is locked, and no plan can look at all
     END IF;
     IF cardinality(i_id) > 0 THEN
         INSERT INTO raftq.task (id, seq, lane, pos, version, queue, at, value, kind, claimant, claims,
