@@ -22,6 +22,7 @@ from raftq_cluster.backends.api import (
     Status,
     Verification,
 )
+from raftq_cluster.backends.counting import Counting, held_by
 from raftq_cluster.backends.taking_in import abandon, refuse_unfinished, take_in
 from raftq_cluster.core.machine import Machine
 from raftq_cluster.core.operations import CLAIM, Claim, Operation, Tick
@@ -131,9 +132,12 @@ class MemoryBackend:
         await self.read(Time())  # what is due has arrived
         refuse_unfinished(self._machine)
         snapshot = self._machine.snapshot(1)
+        counting, held = Counting(), held_by(self._machine)
         try:
             for records in snapshot:
+                counting.take(records)
                 yield records
+            counting.check(held)
         finally:
             snapshot.close()
 

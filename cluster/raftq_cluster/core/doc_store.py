@@ -155,6 +155,10 @@ class DocStore:
         space = self._namespaces.get(namespace)
         return None if space is None else space.docs.get(id_)
 
+    def doc_count(self) -> int:
+        """Count all docs. As quick as there are few namespaces."""
+        return sum([len(space.docs) for space in self._namespaces.values()])
+
     def set_of(self, namespace: str, key: str) -> DocSet | None:
         """Give a set."""
         space = self._namespaces.get(namespace)

@@ -26,9 +26,10 @@ from raftq_cluster.backends.api import (
     Status,
     Verification,
 )
+from raftq_cluster.backends.counting import Counting
 from raftq_cluster.backends.postgres import connecting, schema, sessions
 from raftq_cluster.backends.postgres.connecting import FAILURES, Place
-from raftq_cluster.backends.postgres.exporting import records_of
+from raftq_cluster.backends.postgres.exporting import held_in, records_of
 from raftq_cluster.backends.postgres.importing import TakingIn
 from raftq_cluster.backends.postgres.neighbours import Neighbours
 from raftq_cluster.backends.postgres.reading import Reader
@@ -288,8 +289,11 @@ class PostgresBackend:
         connection = await self._connection_of_its_own()
         try:
             await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            counting = Counting()
             async for records in records_of(connection, self._place.schema):
+                counting.take(records)
                 yield records
+            counting.check(await held_in(connection, self._place.schema))
         except FAILURES as error:
             raise BackendError(UNAVAILABLE, f"the database did not answer: {error}") from error
         finally:

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from raftq_cluster.backends.counting import Held
 from raftq_cluster.backends.postgres.configuring import read_settings
 from raftq_cluster.backends.postgres.needs import INSERTS_MAX
 from raftq_cluster.backends.postgres.reading import row_of
@@ -42,6 +43,9 @@ FROM {schema}.doc_set s LEFT JOIN {schema}.doc d ON d.namespace = s.namespace AN
 ORDER BY s.namespace, s.key, d.secondary_key, d.id
 """
 _SET_FIELDS: Final = 6
+_HELD: Final = """
+SELECT (SELECT count(*) FROM {schema}.task), (SELECT count(*) FROM {schema}.doc), (SELECT count(*) FROM {schema}.key)
+"""
 
 
 async def records_of(connection: asyncpg.Connection, schema: str) -> AsyncIterator[list[Record]]:
@@ -76,6 +80,11 @@ async def records_of(connection: asyncpg.Connection, schema: str) -> AsyncIterat
         yield records
     async for rows in _fetched(connection, "moving_keys", _KEYS.format(schema=schema)):
         yield [(KEY, *fields, *_outcome(packed)) for *fields, packed in rows]
+
+
+async def held_in(connection: asyncpg.Connection, schema: str) -> Held:
+    """Count what ``records_of`` must have given, within the same transaction."""
+    return Held(*await connection.fetchrow(_HELD.format(schema=schema)))
 
 
 async def _fetched(

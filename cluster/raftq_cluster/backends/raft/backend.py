@@ -22,6 +22,7 @@ from raftq_cluster.backends.api import (
     Status,
     Verification,
 )
+from raftq_cluster.backends.counting import Counting, held_by
 from raftq_cluster.backends.raft.calls import CallError
 from raftq_cluster.backends.raft.engine_api import StoppedError
 from raftq_cluster.backends.raft.replica import UNAVAILABLE, tell
@@ -259,9 +260,12 @@ class RaftBackend:
         machine = running.replica.machine
         refuse_unfinished(machine)
         snapshot = machine.snapshot(1)
+        counting, held = Counting(), held_by(machine)
         try:
             for records in snapshot:
+                counting.take(records)
                 yield records
+            counting.check(held)
         finally:
             snapshot.close()
 

@@ -1,0 +1,48 @@
+"""Whether an export is whole: its records are counted, and compared with what the tables of the state say.
+
+The digest in a file is that of the records in it, so what never became a record would be missed by nobody, until the file
+is needed. An export that is not whole has no end, and is no file.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from raftq_cluster.backends.api import BackendError
+from raftq_cluster.core.machine import Machine
+from raftq_cluster.core.snapshot import DOC, KEY, READY, WAITING, Record
+
+
+class Held(NamedTuple):
+    """How many there are."""
+
+    tasks: int
+    docs: int
+    keys: int
+
+
+def held_by(machine: Machine) -> Held:
+    """Ask the tables of a machine."""
+    return Held(len(machine.tasks), machine.docs.doc_count(), len(machine.keys))
+
+
+class Counting:
+    """Counts the records of one export."""
+
+    def __init__(self) -> None:
+        self._met: Counter[int] = Counter()
+
+    def take(self, records: Sequence[Record]) -> None:
+        """Count the next ones."""
+        self._met.update([record[0] for record in records])
+
+    def check(self, held: Held) -> None:
+        """Compare with what was there at the moment of the export.
+
+        Raises:
+            BackendError: ``unavailable``.
+        """
+        met = self._met
+        found = Held(met[READY] + met[WAITING], met[DOC], met[KEY])
+        if found != held:
+            raise BackendError("unavailable", f"the export is not whole: {found} of {held}")
