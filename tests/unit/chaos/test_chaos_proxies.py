@@ -63,7 +63,8 @@ class Net:
         await asyncio.sleep(0)  # whoever was let in a moment ago
         for writer in (*self._writers, *(w for p in self.places.values() for w in p.writers)):
             writer.transport.abort()
-        await asyncio.sleep(0)
+        for _ in range(5):  # the transports' own callbacks close the sockets
+            await asyncio.sleep(0)
 
     async def dial(
         self, place: str, door: str = TEXT
