@@ -145,7 +145,7 @@ class _Import(_Shape, tag=op.IMPORT):
 
 class _Collect(_Shape, tag=op.COLLECT):
     queue: str
-    limit: _Number
+    limit: Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
 
 
 class _CollectDocs(_Shape, tag=op.COLLECT_DOCS):

@@ -102,7 +102,7 @@ def test_every_kind_of_operation_passes(operation):
         (op.MODIFY, "", b"", "", (7,), (), (), ()),
         (op.CONFIGURE, "", b"", "/q", None, None, 0),
         (op.CONFIGURE, "", b"", "/q", "sideways", None, None),
-        (op.CONFIGURE_BOUNDED, "", b"", "/q", None, None, None), (op.COLLECT, "/q"), (op.COLLECT_DOCS, "/ns", 1, 2),
+        (op.CONFIGURE_BOUNDED, "", b"", "/q", None, None, None), (op.COLLECT, "/q"), (op.COLLECT, "/q", -1), (op.COLLECT_DOCS, "/ns", 1, 2),
         (op.RENEW, "", b"", "", (("a", -NUMBER_MAX - 1),), 1),
         (op.MODIFY, "", b"", "", (("/q", "a", 0, 0, "aGk=", 0, 0, 0, "", False),), (), (), ()),
         (op.CLAIM, "", "", "", ("/q",), 1, 1, False),

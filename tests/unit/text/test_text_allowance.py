@@ -61,7 +61,6 @@ async def test_requests_beyond_the_rate_are_delayed_and_all_answered_in_order() 
         assert await peer.read(len(expected)) == expected
         assert loop.time() - began_s >= 0.9  # 2,000 at once, the others in a second
         async with node.peer() as other:
-            began_s = loop.time()
             assert await other.ask(b"1 ping\n", 7) == b"1 pong\n"  # each connection has its own
 
 
@@ -73,3 +72,16 @@ async def test_a_connection_that_ends_meanwhile_is_over() -> None:
             assert await peer.read(14) == b"1 pong\n2 pong\n"
         async with node.peer() as peer:
             assert await peer.ask(b"1 ping\n", 7) == b"1 pong\n"
+
+
+@pytest.mark.asyncio
+async def test_others_are_answered_while_a_connection_waits() -> None:
+    async with serving(limits=Limits(text_rate_max=1)) as node, node.peer() as peer:
+        await peer.send(b"".join(b"%d ping\n" % number for number in range(1, 100)))
+        assert await peer.read(14) == b"1 pong\n2 pong\n"
+        async with asyncio.timeout(
+            20
+        ):  # for a hundred requests: one bucket for all would give one a second
+            for _ in range(50):
+                async with node.peer() as other:
+                    assert await other.ask(b"1 ping\n2 ping\n", 14) == b"1 pong\n2 pong\n"
