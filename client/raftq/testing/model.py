@@ -287,7 +287,10 @@ class Model:
     def _claim_docs(self, document: ClaimDocsRequest) -> ClaimDocsReply:
         named = document.task
         task = None if isinstance(named, UnsetType) else self._tasks.get(named.id)
-        return self._docs.claim(document, task)
+        namespaces = [item.namespace for item in document.sets]
+        return self._docs.claim(
+            document, task, self._settings.granted_ms(namespaces, document.lease_ms)
+        )
 
     # --- settings, keys, questions ------------------------------------------------------------
 

@@ -193,8 +193,12 @@ class DocModel:
 
     # --- claim --------------------------------------------------------------------------------
 
-    def claim(self, document: ClaimDocsRequest, task: wire.Task | None) -> ClaimDocsReply:
-        """Hold sets. ``task`` is the one that the document names, if it names one and there is one.
+    def claim(
+        self, document: ClaimDocsRequest, task: wire.Task | None, lease_ms: int
+    ) -> ClaimDocsReply:
+        """Hold sets, for ``lease_ms`` or as long as a task's lease.
+
+        ``task`` is the one that the document names, if it names one and there is one.
 
         Raises:
             RaftqError: refused, as a node would.
@@ -202,7 +206,7 @@ class DocModel:
         names = [(item.namespace, item.key) for item in document.sets]
         if len(set(names)) != len(names):
             raise InvalidRequest("a set is claimed twice")
-        until = self.now + document.lease_ms
+        until = self.now + lease_ms
         failed: list[wire.FailedPart] = []
         if not isinstance(document.task, UnsetType):
             failed += _failed_task(document.task, task, self.now)

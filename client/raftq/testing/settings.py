@@ -1,5 +1,6 @@
 """Settings of queues, by pattern: of each field the most specific pattern decides."""
 
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from msgspec import UNSET
@@ -54,3 +55,12 @@ class SettingsTable:
                     **{name: value for name, value in given.items() if value is not UNSET}
                 )
         return decided
+
+    def granted_ms(self, names: Iterable[str], lease_ms: int) -> int:
+        """Bring a lease of something in several namespaces within the bounds of all of them."""
+        of_each = [self.of(name) for name in names]
+        bounds = QueueSettings(
+            lease_ms_min=max(one.lease_ms_min for one in of_each),
+            lease_ms_max=min(one.lease_ms_max for one in of_each),
+        )
+        return bounds.granted_ms(lease_ms)

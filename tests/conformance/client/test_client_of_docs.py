@@ -55,6 +55,23 @@ async def test_sets_are_held_renewed_and_given_back(client: AsyncClient, cluster
 
 
 @pytest.mark.parametrize(
+    ("namespaces", "granted_ms"),
+    [(["/ns"], 5_000), (["/low"], 60_000), (["/none"], 9_000), (["/low", "/ns", "/none"], 5_000)],
+    ids=["ceiling", "floor", "none", "all"],
+)
+async def test_settings_bound_claims_of_docs_by_their_namespaces(
+    client: AsyncClient, namespaces: list[str], granted_ms: int
+) -> None:
+    await client.configure("/ns*", lease_ms_max=5_000)
+    await client.configure("/low", lease_ms_min=60_000)
+    before = await client.time()
+    held = await client.claim_docs(*[(name, "k") for name in namespaces], lease_ms=9_000)
+    after = await client.time()
+    for row in held.sets:
+        assert before + granted_ms <= row.at <= after + granted_ms
+
+
+@pytest.mark.parametrize(
     ("query", "keys"),
     [({}, "abc"), ({"key": "b"}, "b"), ({"key_start": "b"}, "bc"), ({"key_end": "b"}, "a"), ({"limit": 1}, "a")],
 )  # fmt: skip
