@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from random import Random
 from typing import Any
 
 import asyncpg
@@ -13,9 +14,10 @@ from tests.support.cutting_proxy import CuttingProxy
 from tests.support.postgres_server import PostgresServer, fresh_schema, shared_server
 from tests.support.task_table import claim, modify
 
-from raftq_cluster.backends.postgres import writer
+from raftq_cluster.backends.postgres import transaction, writer
 from raftq_cluster.backends.postgres.backend import PostgresBackend
 from raftq_cluster.backends.postgres.connecting import Place
+from raftq_cluster.backends.postgres.view import View
 from raftq_cluster.core import operations as op
 from raftq_cluster.core import queries
 from raftq_cluster.core.outcomes import Claimed, Modified, Refused, Unfinished
@@ -246,6 +248,59 @@ async def test_a_commit_that_nobody_can_look_up_is_of_unknown_outcome(
         (repeated,) = await subject.run(keyed)
         assert [row.id for row in repeated.inserted] == ["x"]
         assert await ids_in(subject) == ["x"]
+
+
+async def test_a_node_that_vanishes_in_mid_batch_holds_nothing_for_long(
+    subject: Subject, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transaction, "IDLE_MS", 300)
+    await subject.run(insert("x"), insert("y"))
+    async with person_at(place) as connection:
+        session = await connection.fetchval(
+            f"SELECT max(session) FROM {place.schema}.node WHERE session <> 0"
+        )
+        vanished = transaction.Transactions(place.schema, View(), Random(1), session)
+        gone = asyncio.Event()
+        stored = vanished._store
+
+        async def vanish(*_arguments: Any) -> Any:
+            """It has locked what it may take, and is heard of no more."""
+            gone.set()
+            await asyncio.Event().wait()
+            return await stored(*_arguments)
+
+        monkeypatch.setattr(vanished, "_store", vanish)
+        batch = asyncio.create_task(vanished.run(connection, [claim("/a", limit=2)]))
+        await gone.wait()
+        assert await subject.do(claim("/a")) == Claimed(())
+
+        async def is_claimed() -> bool:
+            return bool((await subject.do(claim("/a"))).tasks)
+
+        await until(is_claimed)
+        batch.cancel()
+        await asyncio.gather(batch, return_exceptions=True)
+
+
+async def test_a_node_whose_schema_was_upgraded_meanwhile_says_so_and_harms_nothing(
+    subject: Subject, place: Place, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(writer, "RECONNECT_S", 0.3)
+    async with person_at(place) as person:
+        await person.execute(f"INSERT INTO {place.schema}.migration VALUES (99)")
+        try:
+            await person.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE pid <> pg_backend_pid() AND usename = current_user AND backend_type = 'client backend'"
+            )
+            refused = await subject.do(insert("x"))
+            assert isinstance(refused, Unfinished)
+            assert refused.code == "unavailable"
+            assert not subject.backend.status().ready
+        finally:
+            await person.execute(f"DELETE FROM {place.schema}.migration WHERE version = 99")
+    assert "install a newer raftq" in capsys.readouterr().out
+    assert isinstance(await subject.do(insert("x")), Modified)
 
 
 # --- several nodes --------------------------------------------------------------------------------

@@ -81,6 +81,31 @@ async def test_several_that_make_the_schema_at_once_make_one() -> None:
         await opened.close()
 
 
+async def test_an_upgrade_waits_for_batches_that_run_and_takes_nothing_that_they_need() -> None:
+    connection = await emptied()
+    await connection.execute(f"CREATE SCHEMA {NAME}")
+    for version, _, sql in schema.migrations(NAME)[:5]:
+        await connection.execute(sql)
+        await connection.execute(f"INSERT INTO {NAME}.migration VALUES ({version})")
+    batch = await connect(Place(shared_server().dsn))
+    await batch.execute("BEGIN")
+    await batch.execute(
+        f"SELECT pg_advisory_xact_lock_shared(7677, '{NAME}.state'::regclass::oid::integer)"
+    )
+    await batch.execute(f"SELECT FROM {NAME}.node, {NAME}.queue")  # what was gathered
+    upgrade = asyncio.create_task(schema.migrate(connection, NAME, init=False))
+    waits = "SELECT count(*) FROM pg_locks WHERE pid = $1 AND NOT granted"
+    while not await batch.fetchval(waits, connection.get_server_pid()):
+        assert not upgrade.done()
+    await batch.execute(f"SELECT {NAME}.insert('/q', '1', id => 't')")  # what is stored
+    await batch.execute("COMMIT")
+    assert (await upgrade)[0] == 5
+    assert await connection.fetchval(f"SELECT tasks FROM {NAME}.counts_from('/q')") == 1
+    await connection.execute(f"DROP SCHEMA {NAME} CASCADE")
+    await batch.close()
+    await connection.close()
+
+
 async def test_the_printed_script_makes_what_init_makes() -> None:
     connection = await emptied()
     await connection.execute(schema.script(NAME))

@@ -16,6 +16,8 @@ from raftq_cluster.config import StartError
 SCHEMA_NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")  # what needs no quotes
 _LOCK: Final = (7677, 1)
 _OLDEST_SERVER: Final = 120_000
+# All batches share it.
+_ALONE: Final = "SELECT pg_advisory_xact_lock(7677, '{schema}.state'::regclass::oid::integer)"
 _NAME: Final = re.compile(r"\braftq\.")
 
 
@@ -101,6 +103,10 @@ async def migrate(connection: asyncpg.Connection, schema: str, *, init: bool) ->
             raise _newer(schema, before, wanted)
         if not before:
             await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+        elif (
+            before < wanted
+        ):  # no batch that runs meets half of it, and none holds what it waits for
+            await connection.execute(_ALONE.format(schema=schema))
         after = before
         for migration in migrations(schema):
             if migration.version > before:

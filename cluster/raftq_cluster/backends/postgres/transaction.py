@@ -37,7 +37,10 @@ CHAIN_S: Final = 0.5
 BEAT_S: Final = (
     2.0  # a node that has nothing to write says so often that it lives, and what time it has
 )
-RETURNED_KEPT_S: Final = 60.0  # others have looked by then, or look anew
+# Others have looked by then, or look anew; longer than a node that is silent keeps its row, whose clock may have stood still.
+RETURNED_KEPT_S: Final = 90.0
+# A node that vanishes without a word leaves its transaction open at the server, which would keep its locks for hours.
+IDLE_MS: Final = 10_000
 
 
 class Answered(NamedTuple):
@@ -86,6 +89,7 @@ class Transactions:
         self._view = view
         self._random = random
         self._previews = previews
+        self._limit = f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_MS}"
         self._known = Known(0, SettingsTable(), {})
         gather = _call(schema, "gather", _GATHER_ARGUMENTS)
         store = _call(schema, "store", _STORE_ARGUMENTS)
@@ -119,7 +123,7 @@ class Transactions:
         """Do a batch. Raises what the driver raises; the transaction has been ended then, if it could be."""
         self.is_committing = False
         if not connection.is_in_transaction():
-            await connection.execute("BEGIN")
+            await connection.execute(f"BEGIN; {self._limit}")
         try:
             answered = await self._run(connection, operations)
         except BaseException:
@@ -131,7 +135,7 @@ class Transactions:
 
     async def preview(self, connection: asyncpg.Connection, query: DryRun) -> tuple[int, Outcome]:
         """Tell what a modification would do now, and change nothing; with the log index."""
-        await connection.execute("BEGIN")
+        await connection.execute(f"BEGIN; {self._limit}")
         try:
             working_set = await self._gather(connection, needs_of([query.modify]))
             head = working_set.head
@@ -201,7 +205,7 @@ class Transactions:
         """End the transaction, and begin the next one in the same round trip if its batch waits already."""
         now_s = time.monotonic()
         if self._has_more() and now_s - self._paused_s < CHAIN_S:
-            await connection.execute(f"{word} AND CHAIN")
+            await connection.execute(f"{word} AND CHAIN; {self._limit}")
         else:
             self._paused_s = now_s
             await connection.execute(word)

@@ -18,6 +18,7 @@ import structlog
 from raftq_cluster.backends.api import Ready, Sink
 from raftq_cluster.backends.postgres import connecting, sessions
 from raftq_cluster.backends.postgres.connecting import FAILURES, Place
+from raftq_cluster.backends.postgres.schema import check as check_schema
 from raftq_cluster.backends.postgres.sessions import Identity
 from raftq_cluster.backends.postgres.submissions import Batch, Submissions, refusal_of
 from raftq_cluster.backends.postgres.transaction import (
@@ -243,6 +244,7 @@ class Writer:
         connection = None
         try:
             connection = await sessions.connect(self._place, self._view)
+            await check_schema(connection, self._place)  # it may have been upgraded meanwhile
             await self._take(connection)
         except (*FAILURES, StartError) as error:
             if str(error) != self._reason:  # not ten times a second
