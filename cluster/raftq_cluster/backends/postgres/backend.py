@@ -27,7 +27,7 @@ from raftq_cluster.backends.api import (
     Verification,
 )
 from raftq_cluster.backends.counting import Counting
-from raftq_cluster.backends.postgres import connecting, schema, sessions
+from raftq_cluster.backends.postgres import connecting, exporting, schema, sessions
 from raftq_cluster.backends.postgres.connecting import FAILURES, Place
 from raftq_cluster.backends.postgres.exporting import held_in, records_of
 from raftq_cluster.backends.postgres.importing import TakingIn
@@ -289,6 +289,9 @@ class PostgresBackend:
         connection = await self._connection_of_its_own()
         try:
             await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            await connection.execute(
+                f"SET LOCAL idle_in_transaction_session_timeout = {exporting.IDLE_MS}"
+            )
             counting = Counting()
             async for records in records_of(connection, self._place.schema):
                 counting.take(records)

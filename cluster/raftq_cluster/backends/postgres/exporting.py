@@ -24,6 +24,9 @@ from raftq_cluster.core.snapshot import (
 )
 
 ROWS_FETCHED: Final = 64  # at once: their values may be large
+# A node that vanishes would keep dead rows from being removed. What was fetched at once may go out slowly; a reader that stands still is
+# given up sooner.
+IDLE_MS: Final = 900_000
 _HEAD: Final = """
 SELECT (SELECT last_value FROM {schema}.log_index), (SELECT last_value FROM {schema}.seq_block),
     greatest({schema}.clock_ms(), (SELECT log_ms FROM {schema}.look(0, 0, 0)))

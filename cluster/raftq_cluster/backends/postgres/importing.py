@@ -40,6 +40,9 @@ from raftq_cluster.core.snapshot import (
 _LOCK: Final = "SELECT pg_advisory_xact_lock(7677, '{schema}.state'::regclass::oid::integer)"
 # Programs that insert in transactions of their own wait too: what they insert is not in the file's digest.
 _LOCK_TASKS: Final = "LOCK TABLE {schema}.task IN SHARE ROW EXCLUSIVE MODE"
+# A node that vanishes without a word would keep all others out for as long as the server believes in it. A slow sender
+# needs its time for one large part; one that stands still is given up sooner.
+IDLE_MS: Final = 300_000
 _WHAT_IS_THERE: Final = """
 SELECT (SELECT count(*) FROM {schema}.task), (SELECT count(*) FROM {schema}.queue),
     (SELECT count(*) FROM {schema}.setting), (SELECT count(*) FROM {schema}.key),
@@ -166,6 +169,7 @@ class TakingIn:
     async def _begin(self) -> None:
         connection, schema = self._connection, self._schema
         await connection.execute("SET LOCAL lock_timeout = '10s'")
+        await connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_MS}")
         await connection.execute(_LOCK.format(schema=schema))
         await connection.execute(_LOCK_TASKS.format(schema=schema))
         counts = await connection.fetchrow(_WHAT_IS_THERE.format(schema=schema))
