@@ -41,6 +41,10 @@ _NO_DSN: Final = (
     "--postgres-dsn is no address of a database: postgresql://USER@HOST:PORT/NAME, with percent-encoded"
     " special characters (of a password)"
 )
+_NO_PRIMARY: Final = (
+    "--postgres-dsn: none of its servers takes writes: a standby, or default_transaction_read_only is on; name"
+    " the primary, or all hosts"
+)
 
 
 class Place(NamedTuple):
@@ -66,6 +70,8 @@ async def connect(place: Place) -> asyncpg.Connection:
     try:
         return await asyncpg.connect(place.dsn, timeout=CONNECT_S, **options)
     except (*FAILURES, ValueError, TimeoutError) as error:
+        if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+            raise StartError(_NO_PRIMARY) from error
         if type(error) is ValueError:  # what could not be read as a port may be of the password
             raise StartError(_NO_DSN) from None
         raise StartError(f"--postgres-dsn: cannot connect: {_sentence(error)}") from error
