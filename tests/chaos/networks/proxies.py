@@ -56,12 +56,12 @@ class Proxies:
         for server in self._servers:
             server.close()
         self._servers = []
-        await asyncio.sleep(0)  # whoever was let in a moment ago
+        await turns()  # whoever was let in a moment ago
         while tasks := list(self._tasks):
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # connections that were aborted are closed then
+        await turns()  # connections that were aborted are closed then
 
     def prefix(self, place: str) -> tuple[str, ...]:
         """Nothing: all places are this machine."""
@@ -179,6 +179,12 @@ class Proxies:
                 held_s += slow.delay_ms / 1_000
                 held_s += size * 8 / (slow.rate_kbit * 1_000) if slow.rate_kbit else 0.0
         return held_s
+
+
+async def turns() -> None:
+    """Let the loop do what it has begun: from ``accept`` to the first step of a server's callback are four turns of it."""
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 def _free_ports(count: int) -> list[int]:

@@ -7,7 +7,7 @@ from typing import TypeVar
 import pytest
 import pytest_asyncio
 from tests.chaos.networks.api import CLIENTS, HTTP, TEXT, Slow
-from tests.chaos.networks.proxies import PEER, Proxies
+from tests.chaos.networks.proxies import PEER, Proxies, turns
 
 from raftq_cluster.backends.raft.transport.framing import length_of
 from raftq_cluster.backends.raft.transport.hello import PEER as PURPOSE
@@ -60,11 +60,10 @@ class Net:
         await self.network.close()
         for server in self._servers:
             server.close()
-        await asyncio.sleep(0)  # whoever was let in a moment ago
+        await turns()  # whoever was let in a moment ago
         for writer in (*self._writers, *(w for p in self.places.values() for w in p.writers)):
             writer.transport.abort()
-        for _ in range(5):  # the transports' own callbacks close the sockets
-            await asyncio.sleep(0)
+        await turns()  # the transports' own callbacks close the sockets
 
     async def dial(
         self, place: str, door: str = TEXT
