@@ -243,8 +243,9 @@ def test_a_file_goes_through_pipes(
 
 
 def test_over_tls_a_token_moves_everything_if_it_is_an_administrators(tmp_path: Path) -> None:
-    with SecuredNode(tmp_path) as node, NodeProcess(tmp_path / "target") as target:
-        node.grant("worker", "read,insert,claim,change,delete:*")
+    secured = SecuredNode(tmp_path)
+    secured.grant("worker", "read,insert,claim,change,delete:*")
+    with secured as node, NodeProcess(tmp_path / "target") as target:
         with raftq.Client(node.url, credentials=node.credentials("ops")) as client:
             client.put("/a", 1)
 

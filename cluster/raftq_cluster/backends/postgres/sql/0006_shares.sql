@@ -533,7 +533,11 @@ DECLARE
     v_batch bigint;
 BEGIN
     PERFORM pg_advisory_xact_lock(7678, 'raftq.state'::regclass::oid::integer);
-    PERFORM FROM raftq.share h WHERE h.session = p_session FOR UPDATE;  -- its batch that is under way ends first
+    -- Its batch that is under way ends first. That one made the row anew, and another batch may have begun since.
+    LOOP
+        PERFORM FROM raftq.share h WHERE h.session = p_session FOR UPDATE;
+        EXIT WHEN FOUND OR NOT EXISTS (SELECT FROM raftq.share h WHERE h.session = p_session);
+    END LOOP;
     DELETE FROM raftq.node n WHERE n.session = p_session AND p_session <> 0 RETURNING n.* INTO v_node;
     IF NOT FOUND THEN
         RETURN false;
