@@ -13,6 +13,7 @@ import atexit
 import ctypes
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -32,6 +33,9 @@ from raftq_cluster.backends.postgres.connecting import Place
 
 DSN_VARIABLE: Final = "RAFTQ_TEST_PG_DSN"
 BINARIES_VARIABLE: Final = "RAFTQ_TEST_PG_BIN"
+READY: Final = re.compile(
+    "ready to accept (read.only )?connections"
+)  # a standby; "read only" before 14
 START_S: Final = 30.0
 STOP_S: Final = 20.0
 USERS: Final = ("postgres", "nobody")  # whom root lets run it
@@ -192,7 +196,7 @@ class PostgresServer:
             if has_program:
                 if subprocess.run(ready, check=False, stdin=subprocess.DEVNULL).returncode == 0:
                     return
-            elif "ready to accept connections" in self._log_since_start():
+            elif READY.search(self._log_since_start()):
                 return
             time.sleep(0.02)
         raise AssertionError(f"PostgreSQL did not start:\n{self.log()}")
