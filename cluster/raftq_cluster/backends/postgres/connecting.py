@@ -63,18 +63,28 @@ async def connect(place: Place) -> asyncpg.Connection:
     """
     options: dict[str, Any] = {}
     if _SESSION_ATTRIBUTES not in place.dsn and _SESSION_ATTRIBUTES_VARIABLE not in os.environ:
-        options["target_session_attrs"] = "read-write"  # of several hosts the primary
+        options[_SESSION_ATTRIBUTES] = "read-write"  # of several hosts the primary
     # Behind a pooler of transactions the next one may be another server's: nothing may be prepared.
     if not place.listens:
         options["statement_cache_size"] = 0
     try:
-        return await asyncpg.connect(place.dsn, timeout=CONNECT_S, **options)
+        return await _connected(place.dsn, options)
     except (*FAILURES, ValueError, TimeoutError) as error:
         if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
             raise StartError(_NO_PRIMARY) from error
         if type(error) is ValueError:  # what could not be read as a port may be of the password
             raise StartError(_NO_DSN) from None
         raise StartError(f"--postgres-dsn: cannot connect: {_sentence(error)}") from error
+
+
+async def _connected(dsn: str, options: dict[str, Any]) -> asyncpg.Connection:
+    connection = await asyncpg.connect(dsn, timeout=CONNECT_S, **options)
+    # Servers before 14 do not report what the driver goes by.
+    is_to_be_asked = _SESSION_ATTRIBUTES in options and connection.get_server_version() < (14,)
+    if is_to_be_asked and await connection.fetchval("SHOW transaction_read_only") == "on":
+        connection.terminate()
+        raise asyncpg.TargetServerAttributeNotMatched(_NO_PRIMARY)
+    return connection
 
 
 def is_worth_another_try(error: BaseException) -> bool:
