@@ -24,10 +24,17 @@ from raftq_cluster.backends.raft.storage.errors import (
     storage_error,
     sync_error,
 )
-
-PAGE_BYTES = 4096
-SECTOR_BYTES = 512
-_ZEROS = bytes(PAGE_BYTES)
+from tests.support.virtual_inode import (
+    PAGE_BYTES,
+    SECTOR_BYTES,
+    ZEROS,
+    Inode,
+    cut,
+    get,
+    put,
+    redo,
+    sectors,
+)
 
 
 class PowerCut(BaseException):  # an event, not an error: nothing may catch it as one
@@ -56,49 +63,10 @@ class Fault:
 
 
 @dataclass
-class Inode:
-    """One file: pages that were never written are absent and read as zeros."""
-
-    live: dict[int, bytes] = field(default_factory=dict)
-    durable: dict[int, bytes] = field(default_factory=dict)
-    live_size: int = 0
-    durable_size: int = 0
-    reserved: set[int] = field(default_factory=set)
-    unsynced: list[tuple[str, int, bytes]] = field(default_factory=list)
-
-
-@dataclass
 class Directory:
     live: dict[str, Inode] = field(default_factory=dict)
     durable: dict[str, Inode] = field(default_factory=dict)
     unsynced: list[tuple[str, str, Inode]] = field(default_factory=list)
-
-
-def _put(pages: dict[int, bytes], offset: int, data: bytes) -> None:
-    while data:
-        page, start = divmod(offset, PAGE_BYTES)
-        piece = data[: PAGE_BYTES - start]
-        old = pages.get(page, _ZEROS)
-        pages[page] = old[:start] + piece + old[start + len(piece) :]
-        offset, data = offset + len(piece), data[len(piece) :]
-
-
-def _cut(pages: dict[int, bytes], size: int) -> None:
-    last, kept = divmod(size, PAGE_BYTES)
-    for page in [page for page in pages if page > last]:
-        del pages[page]
-    if last in pages:
-        pages[last] = pages[last][:kept].ljust(PAGE_BYTES, b"\0")
-
-
-def _get(pages: dict[int, bytes], offset: int, size: int) -> bytes:
-    pieces = []
-    while size > 0:
-        page, start = divmod(offset, PAGE_BYTES)
-        piece = pages.get(page, _ZEROS)[start : start + size]
-        pieces.append(piece)
-        offset, size = offset + len(piece), size - len(piece)
-    return b"".join(pieces)
 
 
 class VirtualFile:
@@ -121,15 +89,13 @@ class VirtualFile:
         self._check()
         fault = self._disk.call("write", self.path, sized=len(data))
         if fault:  # any first part of it may be there
-            pieces = [piece for _, piece in _sectors(offset, data)]
+            pieces = [piece for _, piece in sectors(offset, data)]
             data = b"".join(pieces[: self._disk.rng.randrange(len(pieces) + 1)])
         try:
             self._disk.charge(self._inode, offset, len(data))
         except OSError as error:
             raise storage_error(error, self.path, "writing") from error
-        _put(self._inode.live, offset, data)
-        self._inode.live_size = max(self._inode.live_size, offset + len(data))
-        self._inode.unsynced.append(("write", offset, bytes(data)))
+        self._inode.write(offset, bytes(data))
         if fault:
             raise storage_error(fault, self.path, "writing") from fault
 
@@ -137,7 +103,7 @@ class VirtualFile:
         self._check()
         if fault := self._disk.call("read", self.path):
             raise storage_error(fault, self.path, "reading") from fault
-        return _get(self._inode.live, offset, min(size, max(self._inode.live_size - offset, 0)))
+        return get(self._inode.live, offset, min(size, max(self._inode.live_size - offset, 0)))
 
     def size(self) -> int:
         self._check()
@@ -159,7 +125,7 @@ class VirtualFile:
         self._check()
         if fault := self._disk.call("truncate", self.path):
             raise storage_error(fault, self.path, "truncating") from fault
-        _cut(self._inode.live, size)
+        cut(self._inode.live, size)
         self._inode.live_size = size
         self._inode.reserved = {p for p in self._inode.reserved if p * PAGE_BYTES < size}
         self._inode.unsynced.append(("truncate", size, b""))
@@ -172,12 +138,10 @@ class VirtualFile:
 
     def _sync(self, call: str) -> None:
         self._check()
-        fault = self._disk.call(call, self.path)
-        self._inode.unsynced.clear()
-        if fault:  # as Linux does: the pages are clean now, and were never written
+        if fault := self._disk.call(call, self.path):
+            self._inode.fail_sync(self._disk.rng)
             raise sync_error(fault, self.path) from fault
-        self._inode.durable = dict(self._inode.live)
-        self._inode.durable_size = self._inode.live_size
+        self._inode.sync()
 
     def close(self) -> None:
         if self._life == self._disk.life and self._open:
@@ -342,8 +306,13 @@ class VirtualDisk:
     # --- what tests do -----------------------------------------------------------------------------
 
     def kill(self) -> None:
-        """End the process. The system's cache stays: the next life reads what this one wrote."""
+        """End the process. The system's cache stays: the next life reads what this one wrote.
+
+        It may have dropped pages that it takes for written, though no sync has written them.
+        """
         self._end_life()
+        for _, inode in self._named():
+            inode.evict({page for page in sorted(inode.lost) if self.rng.random() < 0.5})
 
     def cut_power(self, loss: Loss) -> None:
         """Cut the power (or carry out a cut that ``cut_at`` began), and let it come back."""
@@ -384,24 +353,24 @@ class VirtualDisk:
         return [change for change in unsynced if self.rng.random() < 0.5]
 
     def _lose_bytes(self, inode: Inode, loss: Loss) -> None:
+        inode.evict(set(inode.lost))
         if loss is Loss.ORDERED:
             self._replay_some(inode)
         elif loss is not Loss.NOTHING:
             unit = {Loss.EVERYTHING: 0, Loss.PAGES: PAGE_BYTES, Loss.SECTORS: SECTOR_BYTES}[loss]
             self._mix(inode, unit)
-        inode.durable, inode.durable_size = dict(inode.live), inode.live_size
-        inode.unsynced.clear()
+        inode.sync()
 
     def _replay_some(self, inode: Inode) -> None:
         pages, size = dict(inode.durable), inode.durable_size
         kept = self.rng.randint(0, len(inode.unsynced))
         for kind, offset, data in inode.unsynced[:kept]:
-            size = _redo(pages, size, kind, offset, data)
+            size = redo(pages, size, kind, offset, data)
         for kind, offset, data in inode.unsynced[kept : kept + 1]:
             if kind == "write":
-                for start, piece in _sectors(offset, data):
+                for start, piece in sectors(offset, data):
                     if self.rng.random() < 0.5:
-                        size = _redo(pages, size, kind, start, piece)
+                        size = redo(pages, size, kind, start, piece)
         inode.live, inode.live_size = pages, size
 
     def _mix(self, inode: Inode, unit: int) -> None:
@@ -415,28 +384,28 @@ class VirtualDisk:
                 continue
             for start in range(0, PAGE_BYTES, unit):
                 if self.rng.random() < 0.5:
-                    piece = new.get(page, _ZEROS)[start : start + unit]
-                    _put(inode.live, page * PAGE_BYTES + start, piece)
-        _cut(inode.live, inode.live_size)
+                    piece = new.get(page, ZEROS)[start : start + unit]
+                    put(inode.live, page * PAGE_BYTES + start, piece)
+        cut(inode.live, inode.live_size)
 
     def flip(self, path: Path, bit: int) -> None:
         """Damage one bit of what is on disk."""
         inode = self._directory(path).live[path.name]
         page, start = divmod(bit // 8, PAGE_BYTES)
         for pages in (inode.live, inode.durable):
-            data = bytearray(pages.get(page, _ZEROS))
+            data = bytearray(pages.get(page, ZEROS))
             data[start] ^= 1 << bit % 8
             pages[page] = bytes(data)
 
     def content(self, path: Path) -> bytes:
         """All bytes of a file as the process reads them."""
         inode = self._directory(path).live[path.name]
-        return _get(inode.live, 0, inode.live_size)
+        return get(inode.live, 0, inode.live_size)
 
     def replace(self, path: Path, data: bytes) -> None:
         """Put another content on disk under a name, as an operator would."""
         inode = Inode()
-        _put(inode.live, 0, data)
+        put(inode.live, 0, data)
         inode.live_size = inode.durable_size = len(data)
         inode.durable = dict(inode.live)
         inode.reserved = set(inode.live)
@@ -452,20 +421,3 @@ class VirtualDisk:
     def paths(self) -> list[Path]:
         """All files, sorted."""
         return sorted(path for path, _ in self._named())
-
-
-def _redo(pages: dict[int, bytes], size: int, kind: str, offset: int, data: bytes) -> int:
-    if kind == "write":
-        _put(pages, offset, data)
-        return max(size, offset + len(data))
-    if kind == "extend":
-        return max(size, offset)
-    _cut(pages, offset)
-    return offset
-
-
-def _sectors(offset: int, data: bytes) -> Iterator[tuple[int, bytes]]:
-    while data:
-        stop = SECTOR_BYTES - offset % SECTOR_BYTES
-        yield offset, data[:stop]
-        offset, data = offset + len(data[:stop]), data[stop:]

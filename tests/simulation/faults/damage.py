@@ -12,7 +12,8 @@ from typing import Final
 from raftq_cluster.backends.raft.storage.data_dir import COPY_REPORT_NAME
 from tests.simulation.faults.scene import Scene
 from tests.simulation.node import SimNode
-from tests.support.virtual_disk import PAGE_BYTES, Loss
+from tests.support.virtual_disk import Loss
+from tests.support.virtual_inode import PAGE_BYTES
 
 _LOSSES: Final = (Loss.NOTHING, Loss.EVERYTHING, Loss.ORDERED)
 NOTICED_S: Final = (3.0, 12.0)  # until the operator sees to it

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.virtual_disk import Fault, Loss, PowerCut, VirtualDisk
+from tests.support.virtual_inode import PAGE_BYTES
 
 from raftq_cluster.backends.raft.storage.errors import (
     LockedError,
@@ -306,6 +307,64 @@ def test_a_failed_sync_forgets_that_its_bytes_were_not_written() -> None:
         file.sync_data()
     disk.cut_power(Loss.ORDERED)
     assert disk.content(A) == b"old"
+
+
+def failed_sync() -> VirtualDisk:
+    """``new`` was written over ``old``, and the sync has failed."""
+    disk = new_disk()
+    settled_file(disk, b"old")
+    file = disk.open(A)
+    file.write(b"new", 0)
+    disk.faults.append(Fault("sync_data", errno.EIO))
+    with pytest.raises(StorageFailedError):
+        file.sync_data()
+    file.close()
+    return disk
+
+
+@pytest.mark.parametrize("loss", list(Loss))
+def test_a_sync_after_one_that_failed_succeeds_and_writes_nothing(loss: Loss) -> None:
+    disk = failed_sync()
+    assert disk.content(A) == b"new"
+    disk.open(A).sync_data()
+    disk.cut_power(loss)
+    assert disk.content(A) == b"old"
+
+
+def test_what_is_written_again_after_a_failed_sync_is_synced() -> None:
+    disk = failed_sync()
+    file = disk.open(A)
+    file.write(b"n", 0)
+    file.sync_data()
+    disk.cut_power(Loss.EVERYTHING)
+    assert disk.content(A) == b"new"
+
+
+def test_a_failed_sync_may_have_written_some_of_the_pages() -> None:
+    found = set()
+    for seed in range(20):
+        disk = VirtualDisk(seed)
+        disk.make_directory(DATA)
+        settled_file(disk, b"o" * 2 * PAGE_BYTES)
+        file = disk.open(A)
+        file.write(b"n" * 2 * PAGE_BYTES, 0)
+        disk.faults.append(Fault("sync_data", errno.EIO))
+        with pytest.raises(StorageFailedError):
+            file.sync_data()
+        disk.cut_power(Loss.NOTHING)
+        content = disk.content(A)
+        found.add((content[:1], content[-1:]))
+    assert found == {(b"o", b"o"), (b"o", b"n"), (b"n", b"o")}
+
+
+def test_the_cache_may_drop_what_a_failed_sync_has_not_written() -> None:
+    found = set()
+    for seed in range(20):
+        disk = failed_sync()
+        disk.rng.seed(seed)
+        disk.kill()
+        found.add(disk.content(A))
+    assert found == {b"old", b"new"}
 
 
 def test_what_is_on_disk_can_be_damaged_replaced_and_removed() -> None:

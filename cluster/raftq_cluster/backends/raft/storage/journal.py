@@ -32,6 +32,7 @@ from raftq_cluster.backends.raft.storage.recovery import (
     FIRST_SEGMENT,
     Recovered,
     Replay,
+    Stretch,
     recover,
 )
 from raftq_cluster.backends.raft.storage.segments import (
@@ -258,11 +259,8 @@ def _settle(place: Place, recovered: Recovered, segment_bytes: int) -> Active:
     files = place.files
     active: Active | None = None
     if recovered.end is not None:
-        for segment in recovered.replay.segments[:-1]:
-            if segment.number >= recovered.synced.segment:
-                file = files.open(place.path(segment.number))
-                file.sync_data()
-                file.close()
+        for stretch in recovered.unproven:
+            _write_again(place, stretch)
         active = _reopen(place, recovered.end, segment_bytes)
         active = active._replace(marked=recovered.synced, content_end=recovered.content_end)
         files.sync_directory(place.directory)
@@ -270,6 +268,18 @@ def _settle(place: Place, recovered: Recovered, segment_bytes: int) -> Active:
         files.unlink(place.path(number))
     files.sync_directory(place.directory)
     return active or _start(place, segment_bytes)
+
+
+def _write_again(place: Place, stretch: Stretch) -> None:
+    """Have bytes on disk that were read back but perhaps never written.
+
+    Syncing them is not enough: after a sync that failed the kernel takes its pages for written, and
+    each later sync reports success. The same bytes at the same place leave nothing that is half new.
+    """
+    file = place.files.open(place.path(stretch.number))
+    file.write(file.read(stretch.stop - stretch.start, stretch.start), stretch.start)
+    file.sync_data()
+    file.close()
 
 
 def _start(place: Place, segment_bytes: int) -> Active:

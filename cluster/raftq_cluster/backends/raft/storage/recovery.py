@@ -92,6 +92,14 @@ class Scan(NamedTuple):
     stray: list[Record]  # good MARKs behind the end
 
 
+class Stretch(NamedTuple):
+    """Bytes of a segment, ``start <= offset < stop``."""
+
+    number: int
+    start: int
+    stop: int
+
+
 class Recovered(NamedTuple):
     """A log read back."""
 
@@ -99,6 +107,7 @@ class Recovered(NamedTuple):
     end: Position | None  # behind the last record; None: there is no log
     content_end: Position  # behind the last record that is not a MARK
     synced: Position  # how far the log is known to be on disk
+    unproven: list[Stretch]  # what lies behind that, by segments
     floor: int
     garbage: list[int]  # numbers of segments that are not part of the log
 
@@ -126,7 +135,8 @@ def recover(place: Place) -> Recovered:
         _replay(scan, replay)
     numbers = {scan.number for scan in kept}
     garbage = [scan.number for scan in scans if scan.number not in numbers]
-    return Recovered(replay, end, _content_end(kept), synced, floor, garbage)
+    unproven = list(_behind(synced, kept))
+    return Recovered(replay, end, _content_end(kept), synced, unproven, floor, garbage)
 
 
 def _scan(place: Place, number: int) -> Scan:
@@ -207,6 +217,13 @@ def _connected(scans: list[Scan], floor: int) -> list[Scan]:
         if scan.damage:
             break
     return kept
+
+
+def _behind(synced: Position, kept: list[Scan]) -> Iterator[Stretch]:
+    for scan in kept:
+        start = synced.offset if scan.number == synced.segment else 0
+        if scan.number >= synced.segment and start < scan.end:
+            yield Stretch(scan.number, start, scan.end)
 
 
 def _content_end(kept: list[Scan]) -> Position:

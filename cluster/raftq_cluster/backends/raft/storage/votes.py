@@ -77,17 +77,16 @@ class VoteFile:
     ) -> "VoteFile":
         """Read the state, durable on return.
 
+        It is written again, because a sync may have failed on it: see ``DESIGN.md``, "Reading back".
+
         Raises:
             CorruptError: a slot has no good copy, and what it held may be the last vote.
         """
         file = files.open(directory / FILE_NAME)
-        file.sync_data()
         slots = [_read(file, slot, identity) for slot in range(_SLOTS)]
-        copies = max(slots, key=lambda states: states[0].sequence)
-        state = copies[0]
-        if copies != [state] * _COPIES:
-            _write(file, state.sequence % _SLOTS, _pack(state, identity))
-            file.sync_data()
+        state = max((states[0] for states in slots), key=lambda state: state.sequence)
+        _write(file, state.sequence % _SLOTS, _pack(state, identity))
+        file.sync_data()
         return cls(file, identity, state, numbers)
 
     def set(self, term: int, voted_for: str | None) -> int:
