@@ -5,7 +5,8 @@ is needed. An export that is not whole has no end, and is no file.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from typing import NamedTuple
 
 from raftq_cluster.backends.api import BackendError
@@ -46,3 +47,17 @@ class Counting:
         found = Held(met[READY] + met[WAITING], met[DOC], met[KEY])
         if found != held:
             raise BackendError("unavailable", f"the export is not whole: {found} of {held}")
+
+
+def counted(machine: Machine) -> Generator[Sequence[Record], None, None]:
+    """The records of a machine as it is now, in portions. Close it if not all were taken.
+
+    Raises:
+        BackendError: ``unavailable``, at the end: they are not all of them.
+    """
+    counting, held = Counting(), held_by(machine)
+    with closing(machine.snapshot(1)) as snapshot:
+        for records in snapshot:
+            counting.take(records)
+            yield records
+    counting.check(held)

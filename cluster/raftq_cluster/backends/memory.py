@@ -6,6 +6,7 @@ Operations are applied as they come; nothing survives the process, and ``status`
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import closing
 from random import Random
 
 from raftq_cluster.backends.api import (
@@ -22,7 +23,7 @@ from raftq_cluster.backends.api import (
     Status,
     Verification,
 )
-from raftq_cluster.backends.counting import Counting, held_by
+from raftq_cluster.backends.counting import counted
 from raftq_cluster.backends.taking_in import abandon, refuse_unfinished, take_in
 from raftq_cluster.core.machine import Machine
 from raftq_cluster.core.operations import CLAIM, Claim, Operation, Tick
@@ -131,15 +132,9 @@ class MemoryBackend:
         """Give the state, record by record. See ``Backend``."""
         await self.read(Time())  # what is due has arrived
         refuse_unfinished(self._machine)
-        snapshot = self._machine.snapshot(1)
-        counting, held = Counting(), held_by(self._machine)
-        try:
-            for records in snapshot:
-                counting.take(records)
+        with closing(counted(self._machine)) as portions:
+            for records in portions:
                 yield records
-            counting.check(held)
-        finally:
-            snapshot.close()
 
     async def take_in(self, incoming: Incoming) -> None:
         """Become what another store was. See ``Backend``."""

@@ -8,6 +8,7 @@ operation that has no outcome: ``unavailable`` where it was refused before anyth
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,7 @@ from raftq_cluster.backends.api import (
     Status,
     Verification,
 )
-from raftq_cluster.backends.counting import Counting, held_by
+from raftq_cluster.backends.counting import counted
 from raftq_cluster.backends.raft.calls import CallError
 from raftq_cluster.backends.raft.engine_api import StoppedError
 from raftq_cluster.backends.raft.replica import UNAVAILABLE, tell
@@ -259,15 +260,9 @@ class RaftBackend:
         assert running is not None
         machine = running.replica.machine
         refuse_unfinished(machine)
-        snapshot = machine.snapshot(1)
-        counting, held = Counting(), held_by(machine)
-        try:
-            for records in snapshot:
-                counting.take(records)
+        with closing(counted(machine)) as portions:
+            for records in portions:
                 yield records
-            counting.check(held)
-        finally:
-            snapshot.close()
 
     async def take_in(self, incoming: Incoming) -> None:
         """Become what another store was, by the log. See ``Backend``."""
