@@ -54,6 +54,7 @@ REPLACE_S: Final = 60.0  # and a damaged one is replaced
 QUIET_S: Final = 12.0  # for clients to finish what they are at
 EQUAL_S: Final = 6.0  # for states to become equal
 LISTING_MAX: Final = 10_000
+LISTINGS_MAX: Final = 20  # times, until nothing was applied meanwhile
 CLOSES_MAX: Final = 20
 
 
@@ -226,17 +227,41 @@ class Simulation:
         """All members have the same state."""
 
         def are_equal() -> bool:
-            replicas = [node.running.replica for node in self.scene.members() if node.is_serving]
-            return len({replica.index for replica in replicas}) == 1
+            return len(set(self._entries().values())) == 1
 
         self._within(EQUAL_S, are_equal, lambda: "members are at different entries")
-        for node in self.scene.members():
-            if node.is_serving:
-                replica = node.running.replica
-                self.cluster.raft.digest(node.process.name, replica.index, replica.machine)
+        for node in self._serving():
+            replica = node.running.replica
+            self.cluster.raft.digest(node.process.name, replica.index, replica.machine)
 
     def _list(self) -> None:
-        """Every member lists all tasks, and all list the same."""
+        """Every member lists all tasks, and all list the same.
+
+        Lists of different moments may differ: what is collected by time goes on. So all are asked again
+        while an entry was applied meanwhile.
+        """
+        for _ in range(LISTINGS_MAX):
+            before, listings = self._entries(), self._listings()
+            if self.cluster.judge.is_broken:
+                return
+            if self._entries() == before and len(set(before.values())) == 1:
+                break
+            self._equal()
+        else:
+            self.cluster.judge.blame("no progress: entries are applied without end")
+        if len({tuple(sorted(rows.items())) for rows in listings.values()}) > 1:
+            self.cluster.judge.blame("members list different tasks")
+        self.history.left = next(iter(listings.values()), {})
+
+    def _serving(self) -> list[SimNode]:
+        return [node for node in self.scene.members() if node.is_serving]
+
+    def _entries(self) -> dict[str, int]:
+        """Which entry each member has applied."""
+        return {node.name: node.running.replica.index for node in self._serving()}
+
+    def _listings(self) -> dict[str, dict[str, TaskRow]]:
+        """What each member tells of all tasks."""
         listings: dict[str, dict[str, TaskRow]] = {}
 
         async def list_all(name: str) -> None:
@@ -249,13 +274,11 @@ class Simulation:
                 rows.update((row.id, row) for row in told.value)
             listings[name] = rows
 
-        names = [node.name for node in self.scene.members() if node.is_serving]
+        names = [node.name for node in self._serving()]
         for name in names:
             self.gateway.process.spawn(partial(list_all, name))
         self._within(8.0, lambda: len(listings) == len(names), lambda: "tasks cannot be listed")
-        if len({tuple(sorted(rows.items())) for rows in listings.values()}) > 1:
-            self.cluster.judge.blame("members list different tasks")
-        self.history.left = next(iter(listings.values()), {})
+        return listings
 
     # --- the verdict ----------------------------------------------------------------------------
 
