@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
 
@@ -11,11 +10,11 @@ import pytest
 import pytest_asyncio
 from tests.support.backend_subjects import ANSWER_S, Subject
 from tests.support.cutting_proxy import CuttingProxy
+from tests.support.postgres_nodes import node_over, person_at
 from tests.support.postgres_server import PostgresServer, fresh_schema, shared_server
 from tests.support.task_table import claim, modify
 
 from raftq_cluster.backends.postgres import transaction, writer
-from raftq_cluster.backends.postgres.backend import PostgresBackend
 from raftq_cluster.backends.postgres.connecting import Place
 from raftq_cluster.backends.postgres.view import View
 from raftq_cluster.core import operations as op
@@ -23,42 +22,6 @@ from raftq_cluster.core import queries
 from raftq_cluster.core.outcomes import Claimed, Modified, Refused, Unfinished
 
 pytestmark = pytest.mark.asyncio
-
-
-class Alone:
-    """A node of a subject whose clock is the database's."""
-
-    def __init__(self, backend: PostgresBackend) -> None:
-        self.backend = backend
-
-    def pass_ms(self, ms: int) -> None:
-        raise AssertionError
-
-    async def restarted(self) -> Any:
-        raise AssertionError
-
-    async def after_power_cut(self) -> Any:
-        raise AssertionError
-
-
-@asynccontextmanager
-async def node_over(place: Place) -> AsyncIterator[Subject]:
-    backend = PostgresBackend(place)
-    await backend.start()
-    try:
-        yield Subject(Alone(backend))
-    finally:
-        await backend.stop()
-
-
-@asynccontextmanager
-async def person_at(place: Place) -> AsyncIterator[asyncpg.Connection]:
-    """Somebody else's connection to the same database."""
-    connection = await asyncpg.connect(place.dsn)
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 @pytest_asyncio.fixture

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from random import Random
 from typing import Any
 
@@ -10,12 +10,12 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from tests.support.backend_subjects import ANSWER_S, START_MS, Subject
+from tests.support.postgres_nodes import node_over, person_at
 from tests.support.postgres_server import fresh_schema, shared_server
 from tests.support.task_table import claim, modify
 
 from raftq.postgres import insert as insert_in_own_transaction
 from raftq_cluster.backends.postgres import floors, schema, sessions
-from raftq_cluster.backends.postgres.backend import PostgresBackend
 from raftq_cluster.backends.postgres.connecting import Place
 from raftq_cluster.core import operations as op
 from raftq_cluster.core import queries
@@ -44,28 +44,10 @@ class Nodes:
         self.subjects: list[Subject] = []
 
     async def add(self, stack: AsyncExitStack, **options: Any) -> Subject:
-        backend = PostgresBackend(self.place, **{"clock": lambda: self.now_ms, **options})
-        await backend.start()
-        stack.push_async_callback(backend.stop)
-        subject = Subject(Held(backend))
+        options = {"clock": lambda: self.now_ms, **options}
+        subject = await stack.enter_async_context(node_over(self.place, **options))
         self.subjects.append(subject)
         return subject
-
-
-class Held:
-    """A node as subjects want it."""
-
-    def __init__(self, backend: PostgresBackend) -> None:
-        self.backend = backend
-
-    def pass_ms(self, ms: int) -> None:
-        raise AssertionError
-
-    async def restarted(self) -> Any:
-        raise AssertionError
-
-    async def after_power_cut(self) -> Any:
-        raise AssertionError
 
 
 STORED = """
@@ -79,15 +61,6 @@ INSERT INTO {schema}.share (session, batch, now_ms, seq_block, tasks, value_byte
 async def place() -> AsyncIterator[Place]:
     async with fresh_schema(shared_server()) as place:
         yield place
-
-
-@asynccontextmanager
-async def person_at(place: Place) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(place.dsn)
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 def insert(id_: str, queue: str, **fields: Any) -> op.Modify:

@@ -5,8 +5,7 @@ Whatever is lost, no node takes for true what it remembers of it.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,12 @@ from tests.support.crash.checker import violations
 from tests.support.crash.history import History
 from tests.support.crash.load import Client, list_all
 from tests.support.node_process import NodeProcess
+from tests.support.postgres_nodes import node_over
 from tests.support.postgres_pair import PostgresPair
 from tests.support.task_table import claim, modify
 
 from raftq_cluster.backends.api import BackendError
 from raftq_cluster.backends.postgres import sessions
-from raftq_cluster.backends.postgres.backend import PostgresBackend
-from raftq_cluster.backends.postgres.connecting import Place
 from raftq_cluster.core import operations as op
 from raftq_cluster.core import queries
 from raftq_cluster.core.outcomes import Unfinished
@@ -35,32 +33,6 @@ CLIENTS = 8
 LOAD_S = 0.8  # before the primary dies, and after another one has taken over
 REPLY_S = 3.0
 WAIT_S = 30.0
-
-
-class Held:
-    """A node as subjects want it."""
-
-    def __init__(self, backend: PostgresBackend) -> None:
-        self.backend = backend
-
-    def pass_ms(self, ms: int) -> None:
-        raise AssertionError
-
-    async def restarted(self) -> Any:
-        raise AssertionError
-
-    async def after_power_cut(self) -> Any:
-        raise AssertionError
-
-
-@asynccontextmanager
-async def node_over(place: Place) -> AsyncIterator[Subject]:
-    backend = PostgresBackend(place)
-    await backend.start()
-    try:
-        yield Subject(Held(backend))
-    finally:
-        await backend.stop()
 
 
 def insert(id_: str, queue: str = "/a", **fields: Any) -> op.Modify:
