@@ -18,7 +18,9 @@ from raftq_cluster.backends.raft import (
     upkeep,
 )
 from raftq_cluster.backends.raft.running import Running
+from raftq_cluster.core import digest
 from tests.simulation.checkers.raft_rules import Raft
+from tests.simulation.packing import Packing
 
 if TYPE_CHECKING:
     from tests.simulation.node import SimNode
@@ -203,6 +205,7 @@ def probing() -> Iterator[None]:
         stack.enter_context(patch(Running, "_serve", watched))
         stack.enter_context(patch(core_pysyncobj, "installed_library", return_value=library))
         stack.enter_context(patch(upkeep, "gc"))  # what it would collect is the simulation's
+        stack.enter_context(patch(digest, "packed", Packing().pack))
         for module, name, size in PORTIONS:
             stack.enter_context(patch(module, name, size))
         yield
