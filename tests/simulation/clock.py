@@ -22,12 +22,25 @@ class ProcessClock:
         self._rate_ppm = rate_ppm
         self.offset_ns = offset_ns
         self._stalled_ns: int | None = None  # what the wall clock shows while it stands still
+        # What the monotonic clock showed when it was last looked at: it is, several times at most moments.
+        self._seen_at_ns = -1
+        self._seen_ns = 0
+        self._seen_s = 0.0
 
     def monotonic_ns(self) -> int:
-        return self._base_ns + (self._world.now_ns - self._since_ns) * self._rate_ppm // MILLION
+        if self._seen_at_ns != self._world.now_ns:
+            self._look()
+        return self._seen_ns
 
     def monotonic_s(self) -> float:
-        return self.monotonic_ns() / NS_PER_S
+        if self._seen_at_ns != self._world.now_ns:
+            self._look()
+        return self._seen_s
+
+    def _look(self) -> None:
+        now_ns = self._seen_at_ns = self._world.now_ns
+        self._seen_ns = self._base_ns + (now_ns - self._since_ns) * self._rate_ppm // MILLION
+        self._seen_s = self._seen_ns / NS_PER_S
 
     def wall_ns(self) -> int:
         if self._stalled_ns is not None:
@@ -42,7 +55,7 @@ class ProcessClock:
     def run_at(self, rate_ppm: int) -> None:
         """Go on at another rate."""
         self._base_ns = self.monotonic_ns()
-        self._since_ns = self._world.now_ns
+        self._since_ns = self._world.now_ns  # which shows the same now at any rate
         self._rate_ppm = rate_ppm
 
     def jump(self, ns: int) -> None:

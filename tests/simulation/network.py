@@ -50,6 +50,7 @@ class Link:
         self.path = path
         self.source = source
         self.target = target
+        self.label = f"{source.me}>{target.me}:".encode()
         self.is_open = True
         self.queue: list[bytes] = []  # of this round
         self.waiting: deque[list[bytes]] = deque()  # while the path is cut or held
@@ -150,10 +151,7 @@ class Fabric:
             return
         at_ns = world.now_ns + self.delay_ns(path)
         target = link.target
-
-        def arrive() -> None:
-            target.process.deliver(lambda: target.take(link, frames))
-
+        arrive = partial(target.process.deliver, partial(target.take, link, frames))
         if path.repeats and chance.random() < path.repeats:
             self.counts["repeated"] += 1
             world.after_s(chance.random() * 0.5, arrive)
@@ -373,7 +371,7 @@ class SimNetwork:
         if not is_late and self._accepted.get(link.source.me) is not link:
             return
         peer, owner = link.source.me, self.owner
-        self.fabric.world.note_bytes(b"%s>%s:%d" % (peer.encode(), self.me.encode(), len(frames)))
+        self.fabric.world.note_bytes(b"%b%d" % (link.label, len(frames)))
         try:
             for frame in frames:
                 owner.on_frame(peer, frame)

@@ -146,10 +146,10 @@ class Simulation:
                 break
             phase()
 
-    def until(self, at_s: float, done: Callable[[], bool] = lambda: False) -> None:
+    def until(self, at_s: float, done: Callable[[], bool] | None = None) -> None:
         """Let time pass up to a moment, ``done``, or a broken promise."""
-        judge = self.cluster.judge
-        self.world.run_until(at_s, lambda: judge.is_broken or done())
+        broken = self.cluster.judge.sentences.__len__  # asked after every event
+        self.world.run_until(at_s, (lambda: broken() or done()) if done else broken)
 
     def _within(self, seconds: float, done: Callable[[], bool], what: Callable[[], str]) -> None:
         """Let time pass until something is so; it must be within so many seconds."""

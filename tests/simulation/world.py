@@ -51,19 +51,20 @@ class World:
         return Random(f"{self.seed}/{stream}")
 
     def at(self, at_ns: int, action: Callable[[], None]) -> Event:
-        event = Event(max(at_ns, self.now_ns), action)
+        at_ns = max(at_ns, self.now_ns)
+        event = Event(at_ns, action)
         self._count += 1
-        heapq.heappush(self._heap, (event.at_ns, self._count, event))
+        heapq.heappush(self._heap, (at_ns, self._count, event))
         return event
 
     def after_s(self, seconds: float, action: Callable[[], None]) -> Event:
         return self.at(self.now_ns + round(seconds * NS_PER_S), action)
 
-    def run_until(self, until_s: float, stop: Callable[[], bool] = lambda: False) -> None:
+    def run_until(self, until_s: float, stop: Callable[[], object] = lambda: False) -> None:
         """Let everything happen up to a time, or until ``stop`` says so."""
-        until_ns, heap = round(until_s * NS_PER_S), self._heap
+        until_ns, heap, pop = round(until_s * NS_PER_S), self._heap, heapq.heappop
         while heap and heap[0][0] <= until_ns:
-            at_ns, _, event = heapq.heappop(heap)
+            at_ns, _, event = pop(heap)
             action, event.action = event.action, None
             if action is None:
                 continue
@@ -82,8 +83,7 @@ class World:
 
     def note_bytes(self, data: bytes) -> None:
         """Something happened that nobody wants to read; it counts for the hash."""
-        self._hash.update(b"%d" % self.now_ns)
-        self._hash.update(data)
+        self._hash.update(b"%d%b" % (self.now_ns, data))
 
     def trace_hash(self) -> str:
         """Equal for two runs in which the same things happened at the same times."""
