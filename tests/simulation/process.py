@@ -9,6 +9,7 @@ import asyncio
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.simulation.clock import ProcessClock
@@ -32,6 +33,10 @@ class Handle:
     def cancel(self) -> None:
         self.callback = None
         self.args = ()
+
+    def call(self) -> None:
+        if self.callback is not None:
+            self.callback(*self.args)
 
     def cancelled(self) -> bool:
         return self.callback is None
@@ -92,7 +97,7 @@ class ProcessLoop(Loop):
         inbox, self._inbox = self._inbox, []
         for action in inbox:
             self._ready.append(Handle(action, ()))
-        self._run(lambda: None)
+        self._run()
 
     def kill(self) -> None:
         """End it. Nothing of it ever runs again."""
@@ -111,38 +116,41 @@ class ProcessLoop(Loop):
     def _turn(self) -> None:
         self._is_due = False
         if self.is_alive and not self.is_paused:
-            self._run(lambda: None)
+            self._run()
 
-    def _run(self, first: Callable[[], None]) -> None:
+    def _run(self, first: Callable[[], None] | None = None) -> None:
+        """A turn: ``first``, and what is ready."""
         assert not self._is_running
-        self._is_running = self.world.is_in_turn = True
+        world, ready = self.world, self._ready
+        self._is_running = world.is_in_turn = True
         if ProcessLoop._entered is not self:
             ProcessLoop._entered = self
             events._set_running_loop(self)  # type: ignore[arg-type]
         try:
-            self._call(first, ())
+            if first is not None:
+                self._call(first)
             for _ in range(GENERATIONS):
-                if not self._ready or not self.is_alive:
+                if not ready or not self.is_alive:
                     break
-                self._run_ready()
+                self._run_ready(ready)
         finally:
-            self._is_running = self.world.is_in_turn = False
+            self._is_running = world.is_in_turn = False
         if self.is_alive:
             self.after_turn()
-            if self._ready:
+            if ready:
                 self._schedule()
 
-    def _run_ready(self) -> None:
-        ready = self._ready
+    def _run_ready(self, ready: deque[Handle]) -> None:
+        call, next_of = self._call, ready.popleft
         for _ in range(len(ready)):
             if not ready:
                 return
-            handle = ready.popleft()
+            handle = next_of()
             callback = handle.callback
             if callback is not None:
-                self._call(callback, handle.args)
+                call(callback, *handle.args)
 
-    def _call(self, callback: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    def _call(self, callback: Callable[..., Any], *args: Any) -> None:
         try:
             callback(*args)
         except PowerCut:
@@ -154,7 +162,8 @@ class ProcessLoop(Loop):
     def _schedule(self) -> None:
         if not (self._is_due or self._is_running or self.is_paused):
             self._is_due = True
-            self.world.at(self.world.now_ns + TURN_NS, self._turn)
+            world = self.world
+            world.at(world.now_ns + TURN_NS, self._turn)
 
     # --- asyncio ------------------------------------------------------------------------------
 
@@ -175,17 +184,12 @@ class ProcessLoop(Loop):
     def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:
         handle = Handle(callback, args)
         handle.when_s = when
-
-        def fire() -> None:
-            if handle.callback is not None:
-                self.deliver(lambda: self._fire(handle))
-
-        self.world.at(self.clock.world_ns(when), fire)
+        self.world.at(self.clock.world_ns(when), partial(self._fire, handle))
         return handle
 
     def _fire(self, handle: Handle) -> None:
         if handle.callback is not None:
-            self._call(handle.callback, handle.args)
+            self.deliver(handle.call)
 
     def create_future(self) -> Any:
         return asyncio.Future(loop=self)  # type: ignore[arg-type]
