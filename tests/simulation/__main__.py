@@ -67,7 +67,7 @@ def trace_lines(result: Result, count: int) -> list[str]:
 
 def carry_out(options: Options, *, is_shrunk: bool, is_traced: bool) -> Summary:
     """One run, made smaller if it broke a promise."""
-    result = simulate(options)
+    result = simulate(options, is_last=True)
     summary = summary_of(result)
     if result.broken:
         summary.report = broken_lines(result)

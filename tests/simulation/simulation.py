@@ -324,15 +324,18 @@ class Simulation:
         )  # fmt: skip
 
 
-def simulate(options: Options) -> Result:
-    """Run one simulation, and leave nothing of it behind."""
-    with undisturbed():
+def simulate(options: Options, *, is_last: bool = False) -> Result:
+    """Run one simulation, and leave nothing of it behind; unless it is the ``is_last`` thing its process does."""
+    with undisturbed(is_last=is_last):
         return Simulation(options).run()
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """Nothing from outside gets into what is simulated, and nothing of that gets out."""
+def undisturbed(*, is_last: bool = False) -> Iterator[None]:
+    """Nothing from outside gets into what is simulated, and nothing of that gets out.
+
+    ``is_last``: the process ends, or simulates more. What is left stays as it is: to free it takes longer than to end.
+    """
     logging.disable(logging.CRITICAL)
     gc.disable()  # a collection could come at any moment, and costs more than all else
     try:
@@ -341,8 +344,9 @@ def undisturbed() -> Iterator[None]:
     finally:
         ProcessLoop.leave_all()
         logging.disable(logging.NOTSET)
-        _forget()
-        gc.enable()
+        if not is_last:
+            _forget()
+            gc.enable()
 
 
 def _forget() -> None:
