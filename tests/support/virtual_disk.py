@@ -269,7 +269,8 @@ class VirtualDisk:
                 raise PowerCut
         self.before_call(call, path)
         self.seen[call] += 1
-        self.seen["bytes written"] += sized
+        if sized:
+            self.seen["bytes written"] += sized
         for fault in self.faults:
             if fault.call == call and fault.name in str(path) and fault.times > 0:
                 if fault.after > 0:
@@ -281,10 +282,12 @@ class VirtualDisk:
 
     def charge(self, inode: Inode, offset: int, size: int) -> None:
         """Take space for a part of a file."""
-        wanted = set(range(offset // PAGE_BYTES, -(-(offset + size) // PAGE_BYTES)))
-        new = wanted - inode.reserved
+        wanted = range(offset // PAGE_BYTES, -(-(offset + size) // PAGE_BYTES))
+        if inode.reserved.issuperset(wanted):
+            return
+        new = set(wanted) - inode.reserved
         capacity_bytes = self.capacity_bytes
-        if capacity_bytes is not None and new:
+        if capacity_bytes is not None:
             self._refuse_above(capacity_bytes - len(new) * PAGE_BYTES)
         inode.reserved |= new
 
