@@ -181,6 +181,17 @@ def forget_members_at_restart(patch: Any) -> None:
     patch(MemberLog, "__init__", from_snapshot)
 
 
+def lose_the_end_of_the_log(patch: Any) -> None:
+    init = MemberLog.__init__
+
+    def shorter(self: Any, log: Any, *arguments: Any, **named: Any) -> None:
+        if log.last_index > log.base_index + 3:
+            log.truncate_from(log.last_index - 1)
+        init(self, log, *arguments, **named)
+
+    patch(MemberLog, "__init__", shorter)
+
+
 def install_what_is_older(patch: Any) -> None:
     install = Engine.install
     patch(Engine, "holds", lambda self, index, term: False)
@@ -283,6 +294,7 @@ _ROWS: Final[tuple[tuple[str, Callable[[Any], None], Options | Script], ...]] = 
      scripts.a_snapshot_has_the_members_of_its_entry),
     ("a member list in the log is passed over at a restart", forget_members_at_restart,
      scripts.members_are_those_of_the_log),
+    ("the last entries of the log are lost at a restart", lose_the_end_of_the_log, _by(3)),
     ("a snapshot is installed though it is older", install_what_is_older,
      scripts.an_older_snapshot_changes_nothing),
     ("an install drops what lies behind the snapshot", cut_the_suffix_at_install,

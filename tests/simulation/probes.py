@@ -78,6 +78,13 @@ class Written:
         self.last = self.durable = journal.last_index
         self.terms = {i: journal.term_at(i) for i in range(self.base + 1, self.last + 1)}
 
+    def lacks(self, journal: Any) -> int:
+        """The first entry that was synced and that a process does not find in the log it has opened; 0 if all are there."""
+        for index in range(max(self.base, journal.base_index) + 1, self.durable + 1):
+            if index > journal.last_index or journal.term_at(index) != self.terms.get(index):
+                return index
+        return self.durable if journal.last_index < self.durable else 0
+
     def has_on_disk(self, index: int, term: int) -> bool:
         return index <= self.base or (index <= self.durable and self.terms.get(index) == term)
 
@@ -97,6 +104,8 @@ class Probe:
         self._role = ""
         self._term = 0
         self._commit = self.core.commit_index
+        if not node.is_damaged and (gone := written.lacks(self.journal)):
+            raft.forgets(self._life, gone, self.journal.last_index)
         written.read_back(self.journal)
         self._watch_log(engine._disk)
         self._watch_replica(running.replica)

@@ -61,6 +61,9 @@ class Raft:
         if known != (prev_term, crc):
             self._blame(f"{life} has another entry {index} of term {term} than others had")
 
+    def forgets(self, life: str, index: int, end: int) -> None:
+        self._blame(f"{life} starts without entry {index}, which was synced: its log ends at {end}")
+
     def truncates(self, life: str, index: int, log: Any, commit: int) -> None:
         if index <= commit:
             self._blame(f"{life} truncates its log from {index}, and {commit} is committed there")
