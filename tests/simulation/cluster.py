@@ -78,6 +78,7 @@ class Cluster:
         addresses = {name: f"127.0.0.1:{7000 + place}" for place, name in enumerate(names)}
         for name in names:
             self.nodes[name] = SimNode(self, name, Initial(addresses))
+        self._members = [Member(name, "", voter=True, birth="") for name in names]
 
     def watch(self, node: SimNode) -> Callable[[Exception | None], None]:
         return self.probes.watch_sync(node)
@@ -99,15 +100,16 @@ class Cluster:
         return max(leading, key=lambda node: node.engine.core.term, default=None)
 
     def members(self) -> list[Member]:
-        """The members in force at the leader, or at whoever knows the newest list."""
+        """The members in force at the leader, or at whoever knows the newest list; while nobody runs, as they were."""
         leader = self.leader
         if leader is not None:
-            return list(leader.engine.members)
-        known = [node.engine for node in self.alive() if node.engine is not None]
-        newest = max(known, key=lambda engine: engine.config_index, default=None)
-        if newest is not None:
-            return list(newest.members)
-        return [Member(name, "", voter=True, birth="") for name in list(self.nodes)[: self.size]]
+            self._members = list(leader.engine.members)
+        else:
+            known = [node.engine for node in self.alive() if node.engine is not None]
+            newest = max(known, key=lambda engine: engine.config_index, default=None)
+            if newest is not None:
+                self._members = list(newest.members)
+        return list(self._members)
 
     def member_ids(self) -> list[str]:
         return [member.id for member in self.members()]

@@ -37,10 +37,10 @@ class Scene:
         self._met = None
 
     def members(self) -> list[SimNode]:
-        """Those that take part, or should."""
+        """Those that take part, or should; while nobody runs who knows, all that were not removed."""
         ids = set(self.cluster.member_ids())
-        return [node for node in self.cluster.nodes.values()
-                if node.name in ids and not node.is_removed]  # fmt: skip
+        there = [node for node in self.cluster.nodes.values() if not node.is_removed]
+        return [node for node in there if node.name in ids] or there
 
     def victim(self, chance: Random) -> SimNode:
         """Who is hit: who was aimed at, and else more often the leader than anybody else."""
