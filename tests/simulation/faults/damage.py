@@ -12,11 +12,15 @@ from typing import Final
 from raftq_cluster.backends.raft.storage.data_dir import COPY_REPORT_NAME
 from tests.simulation.faults.scene import Scene
 from tests.simulation.node import SimNode
+from tests.simulation.states import states_of
 from tests.support.virtual_disk import Loss
 from tests.support.virtual_inode import PAGE_BYTES
 
 _LOSSES: Final = (Loss.NOTHING, Loss.EVERYTHING, Loss.ORDERED)
 NOTICED_S: Final = (3.0, 12.0)  # until the operator sees to it
+# Of putting a copy back: it may run for moments only, which are waited for.
+TRIES: Final = 20
+TRY_EVERY_S: Final = 0.7
 
 
 def _damaged(scene: Scene, chance: Random, node: SimNode, what: str) -> None:
@@ -105,9 +109,13 @@ def put_back(scene: Scene, chance: Random) -> None:
         others = [other for other in scene.members() if other is not node]
         return all(_remembers(other, birth, end) for other in others)
 
-    def restore() -> None:
-        if not (scene.cluster.may_damage() and do_remember()):
+    def restore(tries: int = TRIES) -> None:
+        if node.is_removed or node.is_damaged or not tries:
             return
+        if not (scene.cluster.may_damage() and do_remember()):
+            scene.later(TRY_EVERY_S, lambda: restore(tries - 1))
+            return
+        scene.cluster.coverage.note("(an older copy is back)", states_of(node))
         node.kill("killed, to be damaged")
         node.disk._directories = kept
         node.disk.cut_power(chance.choice(_LOSSES))  # the copy was made of a running node
