@@ -90,11 +90,17 @@ def results_of(options: argparse.Namespace) -> Results:
     return Results(path, "/".join(str(part).replace(" ", "") for part in kind))
 
 
-def run(options: argparse.Namespace) -> int:
-    todo = [
-        Options(seed, options.nodes, options.minutes * 60, options.faults, options.clients)
+def todo_of(options: argparse.Namespace) -> list[Options]:
+    """The runs that are asked for. Seconds are those of the run whose ``command`` has said so many minutes."""
+    seconds = round(options.minutes * 60, 3)
+    return [
+        Options(seed, options.nodes, seconds, options.faults, options.clients)
         for seed in range(options.seed, options.seed + options.seeds)
     ]
+
+
+def run(options: argparse.Namespace) -> int:
+    todo = todo_of(options)
     series = Series(
         lambda one: carry_out(one, is_shrunk=not options.no_shrink, is_traced=options.trace),
         results_of(options),

@@ -1,4 +1,6 @@
-"""Making a failing run smaller: fewer faults, fewer clients, a shorter time, as long as a promise stays broken.
+"""Making a failing run smaller: fewer faults, fewer clients, as long as a promise stays broken.
+
+One that has lost something stays one that does: what merely makes no progress any more is another failure.
 
 Delta debugging over lists of numbers. Every try is a whole run, so their number is bounded.
 """
@@ -10,7 +12,6 @@ from tests.simulation.options import Options
 from tests.simulation.simulation import Result
 
 RUNS_MAX: Final = 60
-_FACTORS: Final = (0.25, 0.5, 0.75)
 
 
 class Shrinker:
@@ -20,9 +21,11 @@ class Shrinker:
         self._run = run
         self._tell = tell
         self._runs = 0
+        self._may_stand_still = True
 
     def shrink(self, result: Result) -> Result:
         """A smaller run that breaks a promise too, or the same one."""
+        self._may_stand_still = _stands_still(result)
         options = result.options
         faults = options.faults
         if faults is None:
@@ -60,7 +63,12 @@ class Shrinker:
             return None
         self._runs += 1
         result = self._run(options)
-        if result.broken:
+        if result.broken and (self._may_stand_still or not _stands_still(result)):
             self._tell(f"still broken: {options.command()}")
             return result
         return None
+
+
+def _stands_still(result: Result) -> bool:
+    """Whether all that is wrong with a run is that it makes no progress."""
+    return all(sentence.startswith("no progress") for sentence in result.broken)

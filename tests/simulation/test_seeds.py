@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from tests.simulation.__main__ import arguments, todo_of
+from tests.simulation.clients.kinds import Producer
 from tests.simulation.coverage import Coverage
 from tests.simulation.faults.schedule import Planned
 from tests.simulation.options import Options
@@ -68,6 +70,41 @@ def test_faults_can_be_left_out() -> None:
     assert result.broken == []
     assert result.counts["faults"] == 0
     assert result.counts["leaderships"] == 1
+
+
+@pytest.mark.slow
+def test_clients_of_any_kind_alone_make_progress() -> None:
+    for clients in ((13, 14, 15, 16), (19, 20, 21, 16), (8, 9, 10, 11)):
+        assert simulate(Options(1, 3, 4.0, faults=(), clients=clients)).broken == []
+
+
+@pytest.mark.slow
+def test_a_client_that_is_never_told_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def wait_for_ever(self: Producer) -> None:
+        await self.gateway.process.create_future()
+
+    monkeypatch.setattr(Producer, "step", wait_for_ever)
+    (sentence,) = simulate(Options(1, 3, 4.0, faults=())).broken
+    assert "['c0', 'c1', 'c2', 'c3'] are still at a call" in sentence
+
+
+def test_a_lost_task_is_not_made_smaller_to_a_cluster_that_stands_still() -> None:
+    def run(options: Options) -> Result:
+        """Lost with fault 3; without it there is just no progress."""
+        chosen = range(10) if options.faults is None else options.faults
+        broken = ["no progress: none", *(["lost: v1"] if 3 in chosen else [])]
+        planned = [Planned(number, 1.0, "kill") for number in range(10)]
+        return Result(options, "", broken, "", [], 100.0, planned, 5, Coverage())
+
+    smaller = Shrinker(run, lambda _said: None).shrink(run(Options(9, 3, 60.0)))
+    assert smaller.options.faults == (3,)
+
+
+def test_the_command_of_a_run_gives_the_same_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    for seconds in (14.0, 8.0, 20.0, 60.0, 100.0):
+        options = Options(7, 5, seconds, (1, 2), ())
+        monkeypatch.setattr("sys.argv", options.command().split())
+        assert todo_of(arguments()) == [options]
 
 
 def test_a_failing_run_is_made_smaller() -> None:

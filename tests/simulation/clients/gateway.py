@@ -57,6 +57,7 @@ class Gateway:
         self._chance = cluster.world.random("gateway")
         self._open: dict[str, list[_Open]] = {}
         self.requests = 0
+        self.written = 0  # of them, those that were logged and answered
 
     def _delay_s(self) -> float:
         return 0.0001 + 0.001 * self._chance.random()
@@ -137,7 +138,9 @@ class Gateway:
             node.service.submit([operation], lambda index, outcomes: reply(
                 told_of(index, outcomes[0])))  # fmt: skip
 
-        return await self.ask(name, begin), built[0]
+        told = await self.ask(name, begin)
+        self.written += told.status == DONE
+        return told, built[0]
 
     async def wait_claim(
         self, name: str, build: Callable[[Any], Any], wait_ms: int
