@@ -55,6 +55,8 @@ QUIET_S: Final = 12.0  # for clients to finish what they are at
 EQUAL_S: Final = 6.0  # for states to become equal
 LISTING_MAX: Final = 10_000
 LISTINGS_MAX: Final = 20  # times, until nothing was applied meanwhile
+LISTING_MS: Final = 600  # what it takes
+SETTLE_S: Final = 10.0  # for what becomes due after all has ended
 CLOSES_MAX: Final = 20
 
 
@@ -240,20 +242,37 @@ class Simulation:
         """Every member lists all tasks, and all list the same.
 
         Lists of different moments may differ: what is collected by time goes on. So all are asked again
-        while an entry was applied meanwhile.
+        if an entry was applied meanwhile.
         """
         for _ in range(LISTINGS_MAX):
+            self._settle()
             before, listings = self._entries(), self._listings()
             if self.cluster.judge.is_broken:
                 return
             if self._entries() == before and len(set(before.values())) == 1:
                 break
-            self._equal()
         else:
             self.cluster.judge.blame("no progress: entries are applied without end")
         if len({tuple(sorted(rows.items())) for rows in listings.values()}) > 1:
             self.cluster.judge.blame("members list different tasks")
         self.history.left = next(iter(listings.values()), {})
+
+    def _settle(self) -> None:
+        """Let time go on until nothing is about to become due, and compare states again."""
+        is_still = False
+
+        async def wait(node: SimNode) -> None:
+            nonlocal is_still
+            while not is_still:
+                await self.gateway.read(node.name, Queues((), (), 1))  # lets arrive what is due
+                due_ms = node.backend.next_due_ms()
+                is_still = due_ms is None or due_ms > node.backend.now_ms() + LISTING_MS
+                await asyncio.sleep(0.2)
+
+        self.gateway.process.spawn(partial(wait, self._serving()[0]))
+        self.until(self.world.now_s + SETTLE_S, lambda: is_still)
+        is_still = True  # or it never is
+        self._equal()
 
     def _serving(self) -> list[SimNode]:
         return [node for node in self.scene.members() if node.is_serving]
