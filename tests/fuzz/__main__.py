@@ -35,7 +35,19 @@ class Search(NamedTuple):
     executions: int
     met: int  # inputs that met something new, of this and earlier searches
     peak_mib: int
-    crashes: list[Path]
+    crashes: list[Path]  # new files
+    code: int = 0  # of its end: a crash that is in a file already has no new one
+
+    def what_came(self) -> str:
+        """The end of its line in the table."""
+        words = [str(path) for path in self.crashes]
+        if self.code or not self.executions:
+            words.append(f"it did not come to its end (exit code {self.code})")
+        return " ".join(words) or "none"
+
+    def is_clean(self) -> bool:
+        """Whether it has searched, and found nothing."""
+        return bool(self.executions) and not (self.crashes or self.code)
 
 
 def search(name: str, seconds: int) -> Search:
@@ -63,7 +75,7 @@ def search(name: str, seconds: int) -> Search:
     statistics = {word: int(number) for word, number in _STATISTIC.findall(ran.stderr)}
     return Search(
         name, took_s, statistics.get("number_of_executed_units", 0), sum(1 for _ in corpus.iterdir()),
-        statistics.get("peak_rss_mb", 0), found,
+        statistics.get("peak_rss_mb", 0), found, ran.returncode,
     )  # fmt: skip
 
 
@@ -113,19 +125,18 @@ def main() -> int:
         return 0
     names = NAMES if options.target == "all" else (options.target,)
     print(f"{'target':18}{'executions':>12}{'a second':>10}{'inputs':>8}{'MiB':>6}  crashes")
-    crashed = False
+    is_clean = True
     for name in names:
         done = search(name, options.seconds)
         rate = done.executions / max(done.seconds, 1)
-        files = " ".join(map(str, done.crashes)) or "none"
         print(
-            f"{name:18}{done.executions:12,}{rate:10,.0f}{done.met:8}{done.peak_mib:6}  {files}",
+            f"{name:18}{done.executions:12,}{rate:10,.0f}{done.met:8}{done.peak_mib:6}  {done.what_came()}",
             flush=True,
         )
-        crashed = crashed or bool(done.crashes)
+        is_clean = is_clean and done.is_clean()
         if options.keep:
             keep_found(name)
-    return 1 if crashed else 0
+    return 0 if is_clean else 1
 
 
 if __name__ == "__main__":
