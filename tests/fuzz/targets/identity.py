@@ -44,6 +44,7 @@ def fuzz(data: bytes) -> None:
     try:
         found = DataDir.open(disk, DIRECTORY).identity
     except (CorruptError, ForeignError):
+        assert mode > 1 or content != written(genuine), "refused, and undamaged"
         return
     assert found is not None
     if mode < 2:

@@ -112,6 +112,7 @@ def fuzz(data: bytes) -> None:
     history.play(source)
     disk = history.node.disk
     disk.kill()
+    written = {path: disk.content(path) for path in disk.paths()}
     for _ in range(source.below(3)):
         path = source.pick(disk.paths())
         if source.below(16) == 15:
@@ -126,6 +127,7 @@ def fuzz(data: bytes) -> None:
         history.node.open()
     except REFUSED:
         assert {path: disk.content(path) for path in disk.paths()} == before, "refused, and changed"
+        assert before != written, "refused, and undamaged"
         return
     _check(history, covered)
 

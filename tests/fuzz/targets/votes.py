@@ -40,10 +40,12 @@ def _votes(source: Source, disk: VirtualDisk) -> None:
             file.sync_data()
         kept.end_sync()
     last = (kept.term, kept.voted_for)
-    disk.replace(VOTES, damaged(source, disk.content(VOTES)))
+    written = disk.content(VOTES)
+    disk.replace(VOTES, damaged(source, written))
     try:
         found = _opened(disk)
     except CorruptError:
+        assert disk.content(VOTES) != written, "refused, and undamaged"
         return
     assert (found.term, found.voted_for) == last
     again = _opened(disk)  # what it has repaired
