@@ -58,6 +58,9 @@ def arguments() -> Options:
     parser.add_argument("--out", default="", metavar="DIR", help="where files are kept")
     given = parser.parse_args()
     names = tuple(name for name in given.faults.split(",") if name)
+    rounds = max(1, math.ceil(given.minutes * 60 / ROUND_S))
+    if not 0 <= given.round <= rounds:
+        parser.error(f"--round: {given.minutes:g} minutes have rounds 1 to {rounds}")
     if unknown := set(names) - {*FAULTS, "none"}:
         parser.error(
             f"there is no fault {', '.join(sorted(unknown))}; there are {', '.join(FAULTS)}"
@@ -85,12 +88,12 @@ class Run:
         """All rounds, up to the first that breaks a promise."""
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert task is not None
-        loop.add_signal_handler(
-            signal.SIGTERM, task.cancel
-        )  # as Ctrl-C does: nothing is left behind
+        for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C does: nothing is left behind
+            loop.add_signal_handler(number, task.cancel)
         options = self._options
         places = [f"n{n + 1}" for n in range(options.nodes)] + [f"s{n + 1}" for n in range(SPARES)]
         network = await self._network(places)
+        disks.remove_left()
         has_disks = disks.can_be_mounted(self._folder)
         names = [name for name in options.faults or FAULTS
                  if name != "none" and (has_disks or name not in NEEDS_DISKS)]  # fmt: skip

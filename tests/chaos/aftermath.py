@@ -38,15 +38,14 @@ class Aftermath:
         self._blame = blame
         self._is_broken = is_broken
 
-    async def serve(self) -> float:
-        """Wait until every node serves and all agree who leads; give the seconds that it took."""
+    async def serve(self) -> None:
+        """Wait until every node serves and all agree who leads."""
         began_s = time.monotonic()
         while not self._is_broken() and (unwell := await self._unwell()):
             if time.monotonic() - began_s > SERVE_S:
                 self._blame(f"no progress: after {SERVE_S:g} s without faults {unwell}")
                 break
             await asyncio.sleep(_PAUSE_S)
-        return time.monotonic() - began_s
 
     async def _unwell(self) -> str:
         told = await self._cluster.statuses()

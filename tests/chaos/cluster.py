@@ -15,7 +15,7 @@ from typing import Any, Final
 from tests.chaos.disks import FREE_BYTES_MIN, Disk
 from tests.chaos.networks.api import HTTP, TEXT, Network
 from tests.chaos.raftqd import CLOCK, PLANT, WallClock
-from tests.support.node_process import NodeProcess
+from tests.support.node_process import NodeFailedError, NodeProcess
 from tests.support.peer_certificates import Authority
 
 ASK_S: Final = 2.0  # a node that is stopped, or behind a cut, does not answer
@@ -119,6 +119,10 @@ class ChaosCluster:
         node.lives += 1
         try:
             await asyncio.to_thread(node.process.start)
+        except NodeFailedError as error:
+            if error.code is not None:
+                self._note_end(node, error.code)
+            raise
         finally:
             node.is_meant = node.process.is_running
 
@@ -168,7 +172,10 @@ class ChaosCluster:
 
     def _has_ended(self, node: Node) -> None:
         node.is_meant = False
-        code = node.process.wait()
+        self._note_end(node, node.process.wait())
+
+    def _note_end(self, node: Node, code: int) -> None:
+        """It has ended by itself, as it served or as it started."""
         node.ends.append(code)
         if not (node.is_full or node.is_leaving):
             said = node.process.logs().strip().splitlines()

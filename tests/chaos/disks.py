@@ -1,7 +1,7 @@
 """Small disks: a tmpfs for each node, which can be filled and emptied while the node runs.
 
 The node sees a directory; the ballast lies beside it on the same disk. Where nothing can be mounted there is an ordinary
-directory, and no fault that fills it.
+directory, and no fault that fills it. What a killed run has left is unmounted by the next one.
 """
 
 import errno
@@ -14,6 +14,17 @@ from typing import Final
 DISK_BYTES: Final = 192 << 20  # some log segments of 16 MiB, a snapshot, and room
 FREE_BYTES_MIN: Final = 48 << 20  # ``--disk-free-bytes-min``: so that a node notices in time
 _PIECE_BYTES: Final = 1 << 20
+_NAME: Final = "raftq-chaos-"
+
+
+def remove_left() -> None:
+    """Unmount the disks of runs that are gone; their directories stay, empty."""
+    for line in Path("/proc/mounts").read_text().splitlines() if os.geteuid() == 0 else ():
+        name, mount, *_ = line.split()
+        process = name.removeprefix(_NAME)
+        if name.startswith(_NAME) and process.isdigit() and not Path("/proc", process).exists():
+            path = mount.encode().decode("unicode_escape")  # a blank is \040
+            subprocess.run(["umount", "--lazy", path], check=False, capture_output=True)
 
 
 def can_be_mounted(folder: Path) -> bool:
@@ -46,7 +57,8 @@ class Disk:
         self._mount.mkdir(parents=True)
         if self.is_mounted:
             options = f"size={DISK_BYTES},mode=0700"
-            command = ["mount", "-t", "tmpfs", "-o", options, "raftq-chaos", str(self._mount)]
+            name = f"{_NAME}{os.getpid()}"  # whose it is: what a killed run has left can be removed
+            command = ["mount", "-t", "tmpfs", "-o", options, name, str(self._mount)]
             subprocess.run(command, check=True, capture_output=True)
         (self._mount / "data").mkdir()
         self.data_dir.symlink_to(self._mount / "data")

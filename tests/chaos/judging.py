@@ -19,8 +19,13 @@ _OF_ROWS: Final = (tasks.versions, tasks.completed, tasks.leases, tasks.in_order
 _TASKQ: Final = frozenset({"enq", "deq", "ack"})
 
 
-def breaches(history: History, *, is_listed: bool = True) -> Iterator[str]:
-    """One sentence for each breach. Where nobody listed what was left, nothing can be lost."""
+def breaches(
+    history: History, *, is_listed: bool = True, undecided: list[str] | None = None
+) -> Iterator[str]:
+    """One sentence for each breach. Where nobody listed what was left, nothing can be lost.
+
+    ``undecided`` takes the names of small histories in which the search for an order was given up.
+    """
     rows = History(
         calls=[call for call in history.calls if call.kind not in _TASKQ],
         left=history.left,
@@ -34,17 +39,20 @@ def breaches(history: History, *, is_listed: bool = True) -> Iterator[str]:
     yield from returned(everything)
     yield from numbers(history)
     yield from whole(history)
-    yield from not_linearizable(history)
+    yield from not_linearizable(history, [] if undecided is None else undecided)
 
 
-def not_linearizable(history: History) -> Iterator[str]:
+def not_linearizable(history: History, undecided: list[str]) -> Iterator[str]:
     """Registers and small queues whose calls have no order."""
     for what, records, start, model in (
         ("register", history.registers, None, linearizability.register),
         ("small queue", history.small_queues, frozenset(), linearizability.small_queue),
     ):
         for name, steps in records.items():
-            if linearizability.is_linearizable(steps, start, model) is False:
+            found = linearizability.is_linearizable(steps, start, model)
+            if found is None:
+                undecided.append(name)
+            elif not found:
                 yield f"not linearizable: {what} {name}: {steps}"
 
 

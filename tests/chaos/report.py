@@ -61,6 +61,7 @@ def _counts(
         f" {counts['calls refused']} refused; {counts['claimed again']} claimed again,"
         f" {counts['recovered']} recovered, {counts['repeats of answered keys']} repeats of answered keys,"
         f" {counts['registers']} steps of registers, {counts['small queues']} of small queues,"
+        f" {counts['undecided']} of their histories without a verdict,"
         f" {counts['left']} tasks left; digests equal after every round"
     )
     broken = [sentence for result in results for sentence in result.broken]

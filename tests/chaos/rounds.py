@@ -12,7 +12,7 @@ from typing import Final
 from tests.chaos import records
 from tests.chaos.aftermath import Aftermath
 from tests.chaos.availability import Gap, Span, gaps
-from tests.chaos.clients.crew import crew
+from tests.chaos.clients.crew import DIALECTS, crew
 from tests.chaos.clients.kinds import NUMBERED, QUEUES
 from tests.chaos.clients.text import Numbered
 from tests.chaos.cluster import ChaosCluster
@@ -20,7 +20,7 @@ from tests.chaos.faults.scene import NobodyError, Scene
 from tests.chaos.faults.schedule import FAULTS, Planned, chance_of
 from tests.chaos.judging import breaches
 from tests.simulation.checkers import tasks
-from tests.simulation.history import History
+from tests.simulation.history import DONE, History
 
 FINISH_S: Final = 120.0  # for what a fault has begun, a change of members say
 BROKEN_S: Final = 10.0  # the same, once a promise is broken
@@ -43,7 +43,9 @@ class Result:
     attempts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
     gaps: list[Gap] = field(default_factory=list)
-    healed_s: float = 0.0  # until every node served again
+    healed_s: float = (
+        0.0  # from when all was mended until what faults had begun was over and every node served
+    )
 
 
 class Round:
@@ -114,14 +116,17 @@ class Round:
         await self._scene.hold(round_s)
         self._scene.is_over.set()
         self._note("everything is mended")
+        mended_s = time.monotonic()
         await self._end(strikes)
         if not self.result.broken:
             for node in list(self._cluster.nodes.values()):
                 await self._scene.bring_back(node)
-            self.result.healed_s = await self._after.serve()
+            await self._after.serve()
+            self.result.healed_s = time.monotonic() - mended_s
         if not self.result.broken:
             await self._after.work(self.prefix + "probe")
         await self._finish(workers)
+        self._see_load()
         if not self.result.broken:
             self.history.left = await self._after.left([self.prefix + queue for queue in QUEUES])
             await self._after.verify()
@@ -184,13 +189,22 @@ class Round:
             if isinstance(outcome, asyncio.CancelledError) and not self.result.broken:
                 self.blame(f"no progress: {client.name} is still being told nothing")
 
+    def _see_load(self) -> None:
+        """Faults that nobody was at work under prove nothing: each dialect has had something done."""
+        spoken = {dialect for dialect, _, _ in self.result.attempts}
+        worked = {dialect for dialect, _, outcome in self.result.attempts if outcome == DONE}
+        if not self.result.broken and (idle := spoken - worked or DIALECTS - spoken):
+            self.blame(f"no load: clients of {', '.join(sorted(idle))} had nothing done")
+
     # --- the verdict ----------------------------------------------------------------------------
 
     def _judge(self) -> None:
         result, history = self.result, self.history
-        for sentence in breaches(history, is_listed=bool(history.left) or not result.broken):
+        is_listed, undecided = bool(history.left) or not result.broken, list[str]()
+        for sentence in breaches(history, is_listed=is_listed, undecided=undecided):
             self.blame(sentence)
         result.counts = tasks.counts(_of_rows(history))
+        result.counts["undecided"] = len(undecided)
         result.counts["registers"] = sum(map(len, history.registers.values()))
         result.counts["small queues"] = sum(map(len, history.small_queues.values()))
         result.counts["left"] = len(history.left)

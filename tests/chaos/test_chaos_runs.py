@@ -113,6 +113,21 @@ def test_a_run_that_is_ended_leaves_no_node_network_or_disk_behind(tmp_path: Pat
             continue  # it has just ended
 
 
+def test_disks_of_a_run_that_was_killed_are_removed_by_the_next(tmp_path: Path) -> None:
+    if not disks.can_be_mounted(tmp_path):
+        return  # that it can be where it should is the test below
+    leave = (
+        "import os, signal, sys; from pathlib import Path; from tests.chaos.disks import Disk;"
+        " folder = Path(sys.argv[1]);"
+        " Disk(folder / 'a disk', folder / 'data', is_mounted=True).open();"
+        " os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", leave, tmp_path], env=environment(), check=False)
+    assert os.path.ismount(tmp_path / "a disk")
+    disks.remove_left()
+    assert not os.path.ismount(tmp_path / "a disk")
+
+
 def test_a_full_disk_has_room_again_once_it_is_drained(tmp_path: Path) -> None:
     is_mounted = disks.can_be_mounted(tmp_path)
     assert is_mounted or os.geteuid() != 0 or why_not_mounted(tmp_path)

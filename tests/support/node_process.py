@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -23,10 +24,13 @@ from ready_line import START_S, facts_of, first_line, without_settings
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 STOP_S: Final = 30.0
+ENDING_S: Final = 1.0  # from the last word of a process to its end
 
 
 class NodeFailedError(AssertionError):
-    """The child ended, or stayed silent, before it said that it is ready."""
+    """The child ended, or stayed silent, before it said that it is ready. ``code`` is that of its end, if it ended by itself."""
+
+    code: int | None = None
 
 
 class NodeProcess:
@@ -75,8 +79,11 @@ class NodeProcess:
         line = first_line(self._child)
         self.facts = facts_of(line)
         if not self.facts:
+            error = NodeFailedError(f"raftqd did not start: {line!r}\n{self.logs()}")
+            with suppress(subprocess.TimeoutExpired):
+                error.code = self._child.wait(ENDING_S)
             self.kill()
-            raise NodeFailedError(f"raftqd did not start: {line!r}\n{self.logs()}")
+            raise error
         return self
 
     @property

@@ -30,6 +30,9 @@ _DOCUMENTS: Final[tuple[tuple[type[Any], tuple[type[Any], ...]], ...]] = (
 _SMALL: Final[tuple[tuple[type[Any], str], ...]] = ((RegisterClient, "r"), (SmallQueueClient, "q"))
 
 
+DIALECTS: Final = frozenset(dialect.dialect for _, dialects in _DOCUMENTS for dialect in dialects)
+
+
 def crew(run: Surroundings, address: Address, chance_of: Callable[[str], Random]) -> list[Client]:
     """Make them. ``chance_of`` gives the stream of a client by its name."""
     return [

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from tests.chaos.cluster import ChaosCluster
 from tests.chaos.networks.api import HTTP, TEXT
+from tests.support.node_process import NodeFailedError
 
 
 class Network:
@@ -24,9 +25,13 @@ class Network:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> ChaosCluster:
+def blamed() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, blamed: list[str]) -> ChaosCluster:
     places = ["p1", "p2", "p3", "spare"]
-    blamed: list[str] = []
     return ChaosCluster(tmp_path, Network(), places, 3, blamed.append, has_disks=False)  # type: ignore[arg-type]
 
 
@@ -64,3 +69,43 @@ def test_nothing_is_left_of_disks_but_what_is_kept(cluster: ChaosCluster, tmp_pa
     cluster.close(keep=True)
     assert (tmp_path / "p1-data" / "file").read_text() == "x"
     assert not (tmp_path / "p1").exists()
+
+
+class _Child:
+    """A process that does not become a node."""
+
+    is_running = False
+
+    def __init__(self, code: int | None) -> None:
+        self._code = code
+
+    def start(self) -> None:
+        error = NodeFailedError("it did not start")
+        error.code = self._code
+        raise error
+
+    def logs(self) -> str:
+        return "raftqd: the log is damaged"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("code", "is_blamed"), [(1, True), (None, False)])
+async def test_a_node_that_ends_as_it_starts_has_ended_by_itself(
+    cluster: ChaosCluster, blamed: list[str], code: int | None, is_blamed: bool
+) -> None:
+    cluster.nodes["p1"].process = _Child(code)  # type: ignore[assignment]
+    with pytest.raises(NodeFailedError):
+        await cluster.start("p1")
+    told = ["p1 ended by itself with code 1: raftqd: the log is damaged"]
+    assert blamed == (told if is_blamed else [])
+
+
+@pytest.mark.asyncio
+async def test_a_node_may_end_as_it_starts_while_its_disk_is_full(
+    cluster: ChaosCluster, blamed: list[str]
+) -> None:
+    cluster.nodes["p1"].process = _Child(1)  # type: ignore[assignment]
+    cluster.nodes["p1"].is_full = True
+    with pytest.raises(NodeFailedError):
+        await cluster.start("p1")
+    assert blamed == []
