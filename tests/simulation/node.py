@@ -62,6 +62,7 @@ class SimNode:
             True
         )  # at the moment; asked at its start and in each turn
         self._start: Event | None = None  # when the supervisor will start it
+        self.on_lack: Callable[[Any], None] = lambda _running: None  # damaged, and has not noticed
         self.ended: Callable[[], None] = lambda: None
         self.disk.on_cut = self._on_cut
 

@@ -104,8 +104,11 @@ class Probe:
         self._role = ""
         self._term = 0
         self._commit = self.core.commit_index
-        if not node.is_damaged and (gone := written.lacks(self.journal)):
-            raft.forgets(self._life, gone, self.journal.last_index)
+        if gone := written.lacks(self.journal):
+            if node.is_damaged:
+                node.on_lack(running)
+            else:
+                raft.forgets(self._life, gone, self.journal.last_index)
         written.read_back(self.journal)
         self._watch_log(engine._disk)
         self._watch_replica(running.replica)

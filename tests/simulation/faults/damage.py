@@ -5,9 +5,10 @@ by the node when it starts, or by the others when it comes back with less than i
 """
 
 import copy
+from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from raftq_cluster.backends.raft.storage.data_dir import COPY_REPORT_NAME
 from tests.simulation.faults.scene import Scene
@@ -54,6 +55,7 @@ def flip(scene: Scene, chance: Random) -> None:
     data = node.disk.content(path).rstrip(b"\0")
     if data:
         node.disk.flip(path, chance.randrange(len(data) * 8))
+    node.on_lack = partial(_run_while_remembered, scene, node)
     _damaged(scene, chance, node, f"a bit of {path.name} is flipped")
 
 
@@ -76,6 +78,7 @@ def spoil(scene: Scene, chance: Random) -> None:
         node.disk.replace(
             path, b"" if way == "emptied" else data[: chance.randrange(len(data) + 1)]
         )
+    node.on_lack = partial(_run_while_remembered, scene, node)
     _damaged(scene, chance, node, f"{path.name} is {way}")
 
 
@@ -123,6 +126,19 @@ def put_back(scene: Scene, chance: Random) -> None:
         _damaged(scene, chance, node, "an older copy was put back")
 
     scene.later(chance.uniform(2.0, 15.0), restore)
+
+
+def _run_while_remembered(scene: Scene, node: SimNode, running: Any) -> None:
+    """The end of its log is gone, which looks like a torn one to it: it is an older copy of itself."""
+    birth, end = running.identity.birth, running.engine.consensus.log_end()
+
+    def may_run() -> bool:
+        others = [other for other in scene.members() if other is not node]
+        return COPY_REPORT_NAME in _names(node) or all(
+            _remembers(other, birth, end) for other in others
+        )
+
+    node.may_run = may_run
 
 
 def _remembers(node: SimNode, birth: str, end: tuple[int, int]) -> bool:
