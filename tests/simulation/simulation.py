@@ -138,8 +138,18 @@ class Simulation:
             world.after_s(cluster.chance.random() * 0.3, node.start)
         for client in self.clients:
             world.after_s(CLIENTS_AFTER_S, partial(self.gateway.process.spawn, client.run))
+        world.after_s(1.0, self._note_load)
         chosen = options.faults
         carry_out(self.scene, [f for f in self.planned if chosen is None or f.number in chosen])
+
+    def _note_load(self) -> None:
+        """Each second: whether there was anybody to lead, without whom no work is done."""
+        if not self.scene.is_over:
+            self.cluster.coverage.counts["seconds before healing"] += 1
+            self.cluster.coverage.counts["seconds of them with a leader"] += (
+                self.cluster.leader is not None
+            )
+            self.world.after_s(1.0, self._note_load)
 
     def finish(self) -> None:
         """Mend everything and demand progress, up to the first broken promise."""

@@ -90,6 +90,10 @@ AGAIN_S: Final = 1.5
 
 _AMONG_SEVERAL: Final = frozenset(GROUPS[1][2]) - {"compact"}
 EVERY_S: Final = (0.3, 1.0, 2.5)  # between two faults, on average
+# Where they are as dense as that nobody leads any more, and nobody gets work done: so they come in bursts, with lulls.
+DENSE_S: Final = 0.5
+BURST_S: Final = 4.0
+LULL_S: Final = 8.0
 
 
 class Planned(NamedTuple):
@@ -113,8 +117,12 @@ def plan(chance: Random, from_s: float, until_s: float) -> tuple[str, list[Plann
         return temper, planned
     every_s, at_s = chance.choice(EVERY_S), from_s
     weights = [FAULTS[name][1] for name in names]
+    burst_ends_s = at_s + BURST_S
     while True:
         at_s += chance.expovariate(1 / every_s)
+        if every_s < DENSE_S and at_s > burst_ends_s:
+            at_s += LULL_S
+            burst_ends_s = at_s + BURST_S
         if at_s >= until_s:
             return temper, planned
         name = chance.choices(names, weights)[0]
