@@ -113,7 +113,7 @@ class Simulation:
         makers += [lambda name: DocClient(gateway, history, name, self._stream(name), docs)] * 2
         makers += [lambda name: TaskqClient(gateway, history, name, self._stream(name), tags)] * 2
         clients = [make(f"c{number}") for number, make in enumerate(makers)]
-        pace = chance.choice((0.5, 1.0, 1.0, 2.0))
+        pace = chance.choice((1.0, 2.0, 2.0, 4.0))
         for client in clients:
             client.think_s *= pace
         chosen = self.options.clients
