@@ -330,12 +330,16 @@ def removed(node_id: str, cluster_id: str) -> str:
 
 
 def is_removed(answer: Answer, me: DirectoryIdentity, config_index: int) -> bool:
-    """Whether a member's answer shows that this node is none any more. A committed list counts."""
+    """Whether a member's answer shows that this node is none any more. A committed list counts.
+
+    It must be newer than the one in force and, as the log of who has just joined may be empty, than the one it joined with.
+    """
     if not isinstance(answer, Formed) or answer.cluster_id != me.cluster_id:
         return False
     known = membership.find(_members(answer.members), me.node_id)
     is_other = known is None or bool(known.birth and known.birth != me.birth)
-    return answer.is_committed and answer.index > config_index and is_other
+    is_newer = answer.index > max(config_index, me.first_index)
+    return answer.is_committed and is_newer and is_other
 
 
 def _formed(addresses: Mapping[str, str], births: Mapping[str, str]) -> Start:
