@@ -103,7 +103,9 @@ def test_a_run_that_is_ended_leaves_no_node_network_or_disk_behind(tmp_path: Pat
         while "round 1" not in (line := run.stdout.readline()):
             assert line, "it ended by itself"
         run.send_signal(signal.SIGTERM)
-        assert "interrupted" in run.stdout.read()
+        said = run.stdout.read()
+    assert "interrupted" in said
+    assert "BROKEN" not in said
     assert not list(namespaces.NAMED.glob(f"rq{run.pid}-*"))
     assert str(out) not in Path("/proc/mounts").read_text()
     for path in Path("/proc").glob("[0-9]*/cmdline"):
