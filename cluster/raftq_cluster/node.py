@@ -67,7 +67,7 @@ class Facts(NamedTuple):
     http: Address
     text: Address
     peer: str  # HOST:PORT where other nodes reach it, "" if they cannot
-    role: str
+    role: str  # as the list of members has it; "joining" if that does not have this node yet
     data: str  # absolute path, or "memory", or the database
 
 
@@ -237,7 +237,7 @@ class Node:
             http=Address(*servers["http"].address[:2]),
             text=Address(*servers["text"].address[:2]),
             peer="" if self._network is None else self._network.address,
-            role=roles[status.node],
+            role=roles.get(status.node, "joining"),
             data=_place_of_data(self._settings),
         )
 

@@ -3,10 +3,12 @@
 import asyncio
 import errno
 import socket
+from dataclasses import replace
 
 import pytest
 
 from raftq_cluster import node as node_module
+from raftq_cluster.backends.memory import MemoryBackend
 from raftq_cluster.config import StartError
 from raftq_cluster.config.settings import Address, Settings
 from raftq_cluster.node import Facts, Node, NodeFailedError
@@ -56,6 +58,16 @@ async def test_a_node_says_where_it_serves_and_serves_there():
     assert (facts.node, facts.role, facts.data) == ("n7", "leader", "memory")
     assert await ask_text(facts.text, b"1 ping\n") == b"1 pong\n"
     assert b" 200 " in await ask_http(facts.http, "/readyz")
+    running.stopping.set()
+    await running.end()
+
+
+@pytest.mark.asyncio
+async def test_a_node_whose_log_does_not_name_it_yet_serves_as_one_that_joins(monkeypatch):
+    status = MemoryBackend.status
+    monkeypatch.setattr(MemoryBackend, "status", lambda self: replace(status(self), members=()))
+    running = Running(node_id="n7")
+    assert (await running.facts()).role == "joining"
     running.stopping.set()
     await running.end()
 

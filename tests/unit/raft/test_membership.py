@@ -9,15 +9,18 @@ from hypothesis import strategies as st
 from raftq_cluster.backends.raft import membership
 from raftq_cluster.backends.raft.commands import MEMBERS_MAX, Member
 from raftq_cluster.backends.raft.membership import (
+    NOBODY,
     VOTERS_MAX,
     Add,
     Change,
     Correct,
+    Listed,
     Members,
     Promote,
     Refused,
     Remove,
     View,
+    acquaintances,
 )
 
 
@@ -235,7 +238,15 @@ def test_a_peer_is_of_this_cluster_and_of_the_birth_that_its_member_has(
 
 
 def test_a_newcomer_does_not_forget_the_leader_while_it_reads_old_lists() -> None:
-    first = (voter("n1"), voter("n3"), learner("n4"))
-    on_its_way = membership.acquaintances((voter("n1"), voter("n2")), 5, first, 9)
+    first = Listed((voter("n1"), voter("n3"), learner("n4")), 9)
+    on_its_way = acquaintances(Listed((voter("n1"), voter("n2")), 5), first, NOBODY)
     assert [member.id for member in on_its_way] == ["n1", "n2", "n3", "n4"]
-    assert membership.acquaintances(THREE, 9, first, 9) == THREE
+    assert acquaintances(Listed(THREE, 9), first, NOBODY) == THREE
+
+
+def test_a_list_that_may_not_be_committed_adds_members_and_changes_none() -> None:
+    other = Member("n1", "elsewhere:1", voter=True, birth="another")
+    rumoured = Listed((other, voter("n4")), 12)
+    known = acquaintances(Listed(THREE, 9), NOBODY, rumoured)
+    assert known == (*THREE, voter("n4"))
+    assert acquaintances(Listed(THREE, 12), NOBODY, rumoured) == THREE

@@ -199,6 +199,27 @@ async def test_a_node_that_was_away_finds_a_leader_that_came_meanwhile(three):
     assert isinstance((await three.do(away, put("a")))[0], Modified)
 
 
+async def test_a_node_that_was_away_votes_for_one_that_came_meanwhile_while_nobody_leads(three):
+    leader = three.leader()
+    away, other = [node_id for node_id in three.backends if node_id != leader]
+    await three.end(away)
+    await three.join("n4", leader)
+    steward = three.running(leader).steward
+    await three.until(
+        lambda: steward.tick() or "n4" in three.running(leader).engine.consensus.voters
+    )
+    await three.until(lambda: "n4" in three.running(other).engine.consensus.voters)
+    await three.end(other)
+    # An entry that n4 alone has of those who will be left: nobody but n4 can lead them.
+    before = three.running("n4").engine._member_log.last_index
+    three.backends[leader].submit([put("a")], lambda _index, _told: None)
+    await three.until(lambda: three.running("n4").engine._member_log.last_index > before)
+    await three.end(leader)
+    await asyncio.gather(three.start(away), three.start(other))
+    await three.until(lambda: three.backends[away].status().ready)
+    assert three.leader() == "n4"
+
+
 async def test_the_leader_is_removed_after_it_has_handed_over(three):
     leader = three.leader()
     other = next(node_id for node_id in three.backends if node_id != leader)

@@ -238,15 +238,29 @@ def too_old(node_id: str, reads: int, log_format: int) -> str:
     )
 
 
-def acquaintances(members: Members, index: int, first: Members, first_index: int) -> Members:
-    """Whom to connect to: the members in force, whose list is entry ``index``.
+class Listed(NamedTuple):
+    """A member list, and the index of the entry that holds it."""
 
-    A node that joined starts with the list of entry ``first_index``, and reads older ones on its
-    way there. They do not end what it knows already.
+    members: Members
+    entry: int
+
+
+NOBODY: Final = Listed((), 0)
+
+
+def acquaintances(in_force: Listed, committed: Listed, rumoured: Listed) -> Members:
+    """Whom to connect to: the members in force, and those of newer lists that others have told of.
+
+    A node that joined starts with the list of a later entry, and reads older ones on its way there. They do not end
+    what it knows already. ``rumoured`` may never be committed: it adds members and changes none.
+    Source: Raft thesis, 4.1: who asks for a vote need not be in the list of who votes.
     """
-    if index >= first_index:
-        return members
-    known = {member.id: member for member in (*members, *first)}
+    known: dict[str, Member] = {}
+    if rumoured.entry > in_force.entry:
+        known |= {member.id: member for member in rumoured.members}
+    known |= {member.id: member for member in in_force.members}
+    if committed.entry > in_force.entry:
+        known |= {member.id: member for member in committed.members}
     return _sorted(known.values())
 
 

@@ -8,10 +8,12 @@ be the older one; a wrong address costs nothing, because a handshake names the n
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from operator import attrgetter
 from typing import Final
 
 from raftq_cluster.backends.raft.commands import Members, decode_members
 from raftq_cluster.backends.raft.formation import Initial, Join, Plan, is_removed, removed
+from raftq_cluster.backends.raft.membership import NOBODY, Listed
 from raftq_cluster.backends.raft.peer_api import AskError, PeerError
 from raftq_cluster.backends.raft.questions import Answer, Formed, Who, decode_answer, encode
 from raftq_cluster.backends.raft.settling import first_members
@@ -43,10 +45,15 @@ class Searching:
         self._fail = fail
         self._turn = turn
         self._uses_hints = False
-        self.known: tuple[Members, int] = (first_members(me), me.first_index)
-        """The newest member list that is known from outside the log, and the index of its entry.
+        self.known = Listed(first_members(me), me.first_index)
+        """The newest member list that is known to be committed, from outside the log.
 
         Members may have come while this node was away. One of them may lead, and must be let in to tell of itself.
+        """
+        self.rumoured = NOBODY
+        """Of newer lists of which nobody knows whether they are committed: while nobody leads, nobody may.
+
+        One of their members may be the only one who can lead, and must be let in to ask for votes.
         """
         self._lonely_s = 0
         self._task: asyncio.Task[None] | None = None
@@ -67,6 +74,7 @@ class Searching:
         self._task = asyncio.create_task(self._search(members, config_index), name="raft search")
 
     async def _search(self, members: Members, config_index: int) -> None:
+        rumours: list[Listed] = []
         try:
             places = [*self.addresses(members).values(), *self._join]
             for place in dict.fromkeys(places):
@@ -76,7 +84,9 @@ class Searching:
                 if is_removed(answer, self._me, config_index):
                     self._fail(removed(self._me.node_id, self._me.cluster_id))
                     return
-                self._take_hints(place, answer, config_index)
+                if isinstance(answer, Formed) and answer.cluster_id == self._me.cluster_id:
+                    self._take_hints(place, answer, config_index, rumours)
+            self._take_rumours(rumours)
             if self._hints:
                 self._uses_hints = not self._uses_hints
                 self._turn()
@@ -89,18 +99,31 @@ class Searching:
         except (AskError, PeerError):
             return None
 
-    def _take_hints(self, address: str, answer: Answer, config_index: int) -> None:
+    def _take_hints(
+        self, address: str, answer: Formed, config_index: int, rumours: list[Listed]
+    ) -> None:
         """Learn where the one who answered is, and what a newer member list than ours says."""
-        if not isinstance(answer, Formed) or answer.cluster_id != self._me.cluster_id:
-            return
         if answer.index > config_index:
-            members = decode_members(answer.members)
-            if answer.is_committed and answer.index > self.known[1]:
-                self.known = (members, answer.index)
+            listed = Listed(decode_members(answer.members), answer.index)
+            if not answer.is_committed:
+                rumours.append(listed)
+            elif listed.entry > self.known.entry:
+                self.known = listed
                 self._turn()
-            self._hints |= {member.id: member.peer for member in members if member.peer}
+            self._hints |= {member.id: member.peer for member in listed.members if member.peer}
         if address in self._join:
             self._hints[answer.node_id] = address
+
+    def _take_rumours(self, rumours: list[Listed]) -> None:
+        """Remember whom the lists of one search name, those of the highest index as they are there."""
+        rumours = sorted(rumours, key=attrgetter("entry"))
+        if not rumours:
+            return
+        found = {member.id: member for listed in rumours for member in listed.members}
+        rumoured = Listed(tuple(found.values()), rumours[-1].entry)
+        if rumoured != self.rumoured:
+            self.rumoured = rumoured
+            self._turn()
 
     def close(self) -> None:
         """Search no more."""
