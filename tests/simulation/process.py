@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 from tests.simulation.clock import ProcessClock
 from tests.simulation.world import World
@@ -56,6 +57,7 @@ class ProcessLoop(Loop):
 
     # asyncio's running loop: left in place between turns, as most follow one of the same process.
     _entered: "ProcessLoop | None" = None
+    _all: Final["WeakSet[ProcessLoop]"] = WeakSet()
 
     def __init__(
         self, world: World, clock: ProcessClock, name: str, complain: Callable[[str], None]
@@ -72,6 +74,7 @@ class ProcessLoop(Loop):
         self._inbox: list[Callable[[], None]] = []  # what came while it was paused
         self._is_running = False
         self._is_due = False  # a turn is on its way
+        ProcessLoop._all.add(self)
 
     # --- for the simulation -------------------------------------------------------------------
 
@@ -199,6 +202,14 @@ class ProcessLoop(Loop):
         """No process has a turn any more."""
         ProcessLoop._entered = None
         events._set_running_loop(None)
+
+    @staticmethod
+    def end_all() -> list["asyncio.Task[Any]"]:
+        """No process runs any more. What they had under way."""
+        loops = list(ProcessLoop._all)
+        for loop in loops:
+            loop.is_alive = False
+        return [task for loop in loops for task in asyncio.all_tasks(loop)]  # type: ignore[arg-type]
 
     def create_task(self, coro: Any, *, name: Any = None, context: Any = None) -> Any:
         assert self._is_running, "a task begins outside of its process's turns"

@@ -398,11 +398,9 @@ def _forget() -> None:
 
 
 def _end_tasks() -> None:
-    for task in list(asyncio.tasks._all_tasks):  # type: ignore[attr-defined] # of all loops
-        if isinstance(task.get_loop(), ProcessLoop):
-            task.get_loop().is_alive = False
-            task._log_destroy_pending = False
-            _close(task.get_coro())
+    for task in ProcessLoop.end_all():
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+        _close(task.get_coro())
 
 
 def _close(work: Any) -> None:
