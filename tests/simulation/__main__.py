@@ -35,7 +35,7 @@ def arguments() -> argparse.Namespace:
     add("--minutes", type=float, default=1.0, help="virtual time with faults (default 1)")
     add("--faults", type=numbers, help="only these of the seed's faults, or none")
     add("--clients", type=numbers, help="only these of the seed's clients, or none")
-    add("--plant", choices=sorted(BUGS), help="with this bug planted")
+    add("--plant", default="", choices=sorted(BUGS), help="with this bug planted")
     add("--results", type=Path, help="go on with the series in this file"
         f" (from {MANY} seeds on, build/simulation/NODES.results)")  # fmt: skip
     add("--no-shrink", action="store_true", help="leave a failing run as it is")
@@ -86,7 +86,7 @@ def results_of(options: argparse.Namespace) -> Results:
     if path is None and options.seeds >= MANY:
         path = ROOT / "build" / "simulation" / f"{options.nodes}.results"
     kind = (version(), options.nodes, f"{options.minutes:g}", options.faults, options.clients,
-            options.plant or "")  # fmt: skip
+            options.plant)  # fmt: skip
     return Results(path, "/".join(str(part).replace(" ", "") for part in kind))
 
 
@@ -94,7 +94,7 @@ def todo_of(options: argparse.Namespace) -> list[Options]:
     """The runs that are asked for. Seconds are those of the run whose ``command`` has said so many minutes."""
     seconds = round(options.minutes * 60, 3)
     return [
-        Options(seed, options.nodes, seconds, options.faults, options.clients)
+        Options(seed, options.nodes, seconds, options.faults, options.clients, options.plant)
         for seed in range(options.seed, options.seed + options.seeds)
     ]
 

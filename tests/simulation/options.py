@@ -11,6 +11,7 @@ class Options(NamedTuple):
     seconds: float = 60.0  # of faults; what comes after is the liveness phase
     faults: tuple[int, ...] | None = None  # by number
     clients: tuple[int, ...] | None = None  # by number
+    plant: str = ""  # a bug that the nodes have
 
     def command(self) -> str:
         """The one command that repeats it."""
@@ -19,4 +20,6 @@ class Options(NamedTuple):
         for name, numbers in (("faults", self.faults), ("clients", self.clients)):
             if numbers is not None:
                 parts.append(f"--{name} {','.join(map(str, numbers)) or 'none'}")
+        if self.plant:
+            parts.append(f"--plant {self.plant}")
         return " ".join(parts)

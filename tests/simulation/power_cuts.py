@@ -45,9 +45,10 @@ VARIANTS: Final = (*(loss.name for loss in Loss), "MIXED", "AGAIN")
 class Cut:
     """Where and how the power fails."""
 
-    def __init__(self, number: int, variant: str) -> None:
+    def __init__(self, number: int, variant: str, plant: str = "") -> None:
         self.number = number
         self.variant = variant
+        self._plant = plant  # a bug that the nodes have
         self.is_over = False
         self._chance = Random(f"{number}/{variant}")
 
@@ -60,15 +61,19 @@ class Cut:
         return self._chance.randint(1, AGAIN_CALLS_MAX)
 
     def command(self) -> str:
-        return f"scripts/powercuts --only {self.number} --variant {self.variant}"
+        planted = f" --plant {self._plant}" if self._plant else ""
+        return f"scripts/powercuts --only {self.number} --variant {self.variant}{planted}"
 
 
 class PowerCuts:
     """One scripted run, and what becomes of it at each call. ``chooses`` says which calls and variants are tried."""
 
-    def __init__(self, chooses: Callable[[int], list[str]], jobs: int, *, is_traced: bool) -> None:
+    def __init__(
+        self, chooses: Callable[[int], list[str]], jobs: int, *, plant: str, is_traced: bool
+    ) -> None:
         self._chooses = chooses
         self._jobs = jobs
+        self._plant = plant
         self._is_traced = is_traced
         self._children: set[int] = set()
         self.number = 0  # of file calls so far
@@ -173,7 +178,7 @@ class PowerCuts:
         self.calls[call] += 1
         for variant in self._chooses(self.number):
             if self._fork():
-                self.cut = Cut(self.number, variant)
+                self.cut = Cut(self.number, variant, self._plant)
                 self._simulation.world.note(f"the power fails in {call} of {node.name} ({variant})")
                 node.disk.on_cut = partial(self._fail, self.cut, node)
                 node.disk.cut_at = node.disk.calls + 1
@@ -253,7 +258,7 @@ def arguments() -> argparse.Namespace:
     add("--one-variant", action="store_true", help="one variant for each call instead of all")
     add("--only", type=int, help="only this call")
     add("--variant", choices=VARIANTS, help="only this one")
-    add("--plant", choices=sorted(BUGS), help="with this bug planted")
+    add("--plant", default="", choices=sorted(BUGS), help="with this bug planted")
     add("--jobs", type=int, default=1, help="how many at a time (default 1)")
     add("--trace", action="store_true", help="print the end of each trace")
     return parser.parse_args()
@@ -278,7 +283,9 @@ def main() -> int:
     options = arguments()
     gc.freeze()
     with planted(options.plant) if options.plant else nullcontext(), undisturbed():
-        cuts = PowerCuts(chooser(options), options.jobs, is_traced=options.trace)
+        cuts = PowerCuts(
+            chooser(options), options.jobs, plant=options.plant, is_traced=options.trace
+        )
         broken = cuts.run()
     calls = ", ".join(f"{count} {call}" for call, count in sorted(cuts.calls.items()))
     sys.stdout.write(f"{cuts.number} file calls: {calls}\n")

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.simulation.power_cuts import Cut
 from tests.simulation.series import version
 
 EVERY = 70
@@ -40,7 +41,14 @@ def test_nothing_acknowledged_is_lost_when_the_power_of_all_nodes_fails_at_a_fil
     assert int(last.split()[0]) >= sum(calls.values()) // EVERY >= 25
 
 
+def test_the_command_that_repeats_a_cut_has_its_bug() -> None:
+    assert Cut(3, "AGAIN").command() == "scripts/powercuts --only 3 --variant AGAIN"
+    command = "scripts/powercuts --only 3 --variant AGAIN --plant apply_twice"
+    assert Cut(3, "AGAIN", "apply_twice").command() == command
+
+
 @pytest.mark.slow
 def test_a_snapshot_that_is_published_before_it_is_on_disk_is_caught() -> None:
     told = power_cuts("--plant", "publish_a_snapshot_unsynced", "--every", "100", "--variant", "EVERYTHING")  # fmt: skip
     assert told.returncode == 1, told.stdout
+    assert "--plant publish_a_snapshot_unsynced" in told.stdout
