@@ -16,6 +16,7 @@ from tests.simulation.simulation import Result, simulate
 from tests.simulation.summary import Summary, Total, summary_of
 
 TAIL: Final = 60  # lines of the trace that are shown
+ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MANY: Final = 50  # seeds whose results are kept in a file without being asked for one
 
 
@@ -47,6 +48,13 @@ def arguments() -> argparse.Namespace:
 def say(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
+
+
+def interrupt(_number: int, _frame: object) -> None:
+    """End the series, and tell what was run. Whoever asks twice, or asks the whole group too, waits for that."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def broken_lines(result: Result) -> list[str]:
@@ -107,10 +115,10 @@ def run(options: argparse.Namespace) -> int:
         say,
         jobs=options.jobs,
     )
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # as Ctrl-C: what was run is kept and told
     gc.freeze()  # what is loaded stays: processes of runs need not look at it
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as it is under nohup
+            signal.signal(number, interrupt)
     try:
         is_whole = series.carry_out(todo, is_stopping_at_first=options.stop)
     except KeyboardInterrupt:
@@ -120,12 +128,11 @@ def run(options: argparse.Namespace) -> int:
         say(line)
     if len(series.summaries) == 1:
         say(f"{'hash of the run':32} {series.summaries[0].trace_hash}")
-    if total.broken:
-        return 1
     if not is_whole:
         say(f"cut off: {len(todo) - total.seeds} seeds were not run")
-        return 2
-    return 0
+    if total.broken:
+        return 1
+    return 0 if is_whole else 2
 
 
 def main() -> int:

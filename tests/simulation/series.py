@@ -11,7 +11,7 @@ import resource
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from multiprocessing.connection import Connection, wait
@@ -90,10 +90,9 @@ class _Job:
 
 def _carry_out(run: Run, options: Options, result: "Connection[Summary, None]") -> None:
     """In the process of a run."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # a terminal tells all; who started this one ends it
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # A terminal tells all, and so does who ends a group: the process that started this one ends it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CPU, (RUN_CPU_S, RUN_CPU_S))
     began_s, before_s = time.monotonic(), _cpu_s()
     try:
@@ -125,8 +124,8 @@ class Series:
     def carry_out(self, todo: Sequence[Options], *, is_stopping_at_first: bool = False) -> bool:
         """Run all that the file does not have. Whether all were run; ``summaries`` has what came of them."""
         seeds = {options.seed for options in todo}
-        self.summaries = [known for known in self._results.read() if known.seed in seeds]
-        known = {summary.seed for summary in self.summaries}
+        known = self._known(seeds)
+        self.summaries = list(known.values())
         if known:
             self._say(f"{len(known)} of {len(seeds)} seeds were run before, and count")
         waiting = iter([options for options in todo if options.seed not in known])
@@ -146,6 +145,14 @@ class Series:
         finally:
             self._end_all()
         return len(self.summaries) == total
+
+    def _known(self, seeds: Container[int]) -> dict[int, Summary]:
+        """What came of these seeds. One that two series have run counts once, and as broken if it was in either."""
+        known: dict[int, Summary] = {}
+        for summary in self._results.read():
+            if summary.seed in seeds and (summary.broken or summary.seed not in known):
+                known[summary.seed] = summary
+        return known
 
     def _fill(self, waiting: Iterable[Options]) -> None:
         while len(self._running) < self._jobs:
