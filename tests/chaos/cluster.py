@@ -271,6 +271,8 @@ class ChaosCluster:
         node.process.kill()
         self.gone.append(self.nodes.pop(id_))
         self._free.append(node.place)
+        with suppress(OSError):  # it stays where it is then
+            await asyncio.to_thread(node.disk.put_away)
 
     def text_url(self) -> str:
         """The client's address of all nodes."""

@@ -2,12 +2,14 @@
 
 The node sees a directory; the ballast lies beside it on the same disk. Where nothing can be mounted there is an ordinary
 directory, and no fault that fills it. What a killed run has left is unmounted by the next one.
+Of a node that has gone for good an archive is kept, as its disk would take memory up to the end of the run.
 """
 
 import errno
 import os
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 from typing import Final
 
@@ -47,6 +49,7 @@ class Disk:
         self._ballast = mount / "ballast"
         self.data_dir = data_dir
         self.is_mounted = is_mounted
+        self.is_put_away = False
 
     def open(self) -> None:
         """Make it.
@@ -71,9 +74,28 @@ class Disk:
         self.data_dir.unlink(missing_ok=True)
 
     def keep(self) -> None:
-        """Have its files in an ordinary directory, at the same path, before it is closed."""
-        kept = self.data_dir.with_name(self.data_dir.name + "-data")
-        shutil.copytree(self._mount / "data", kept, dirs_exist_ok=True)
+        """Have its files in an ordinary directory beside it, before it is closed."""
+        if not self.is_put_away:
+            shutil.copytree(self._mount / "data", self._kept(), dirs_exist_ok=True)
+
+    def put_away(self) -> None:
+        """Nobody will use it again: have its files in an archive of that directory, and close it.
+
+        Raises:
+            OSError: there is no room for them. It stays as it is.
+        """
+        archive = self._kept(".tar.gz")
+        try:
+            with tarfile.open(archive, "w:gz", compresslevel=1) as file:
+                file.add(self._mount / "data", self._kept().name)
+        except OSError:
+            archive.unlink(missing_ok=True)
+            raise
+        self.is_put_away = True
+        self.close()
+
+    def _kept(self, suffix: str = "") -> Path:
+        return self.data_dir.with_name(f"{self.data_dir.name}-data{suffix}")
 
     def fill(self, left_bytes: int = 0) -> None:
         """Leave so much free, or less: what was free is the ballast's."""

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,20 @@ def test_a_full_disk_has_room_again_once_it_is_drained(tmp_path: Path) -> None:
         disk.close()
     assert (tmp_path / "data-data" / "file").stat().st_size == 1 << 20
     assert not (tmp_path / "mount").exists()
+
+
+def test_a_disk_is_unmounted_when_its_files_are_put_away(tmp_path: Path) -> None:
+    if not disks.can_be_mounted(tmp_path):
+        return
+    disk = disks.Disk(tmp_path / "mount", tmp_path / "data", is_mounted=True)
+    disk.open()
+    disk.fill(left_bytes=1 << 20)
+    (disk.data_dir / "file").write_bytes(bytes(1 << 16))
+    disk.put_away()
+    assert str(tmp_path / "mount") not in Path("/proc/mounts").read_text()
+    with tarfile.open(tmp_path / "data-data.tar.gz") as kept:
+        assert kept.getmember("data-data/file").size == 1 << 16
+        assert len(kept.getmembers()) == 2  # without the ballast
 
 
 def why_not_mounted(folder: Path) -> str:

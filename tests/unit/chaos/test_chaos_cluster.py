@@ -1,5 +1,6 @@
 """Nodes and their places, before any process runs."""
 
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,30 @@ def test_nothing_is_left_of_disks_but_what_is_kept(cluster: ChaosCluster, tmp_pa
     cluster.close(keep=True)
     assert (tmp_path / "p1-data" / "file").read_text() == "x"
     assert not (tmp_path / "p1").exists()
+
+
+@pytest.mark.asyncio
+async def test_the_files_of_a_node_that_is_gone_are_kept_but_not_its_disk(
+    cluster: ChaosCluster, tmp_path: Path
+) -> None:
+    (cluster.nodes["p1"].disk.data_dir / "file").write_text("x")
+    await cluster.forget("p1")
+    assert not list(tmp_path.glob("*p1"))
+    cluster.close(keep=True)
+    with tarfile.open(tmp_path / "p1-data.tar.gz") as kept:
+        kept.extractall(tmp_path, filter="data")
+    assert (tmp_path / "p1-data" / "file").read_text() == "x"
+
+
+@pytest.mark.asyncio
+async def test_a_disk_whose_files_cannot_be_put_away_is_kept_at_the_end(
+    cluster: ChaosCluster, tmp_path: Path
+) -> None:
+    (cluster.nodes["p1"].disk.data_dir / "file").write_text("x")
+    (tmp_path / "p1-data.tar.gz").mkdir()
+    await cluster.forget("p1")
+    cluster.close(keep=True)
+    assert (tmp_path / "p1-data" / "file").read_text() == "x"
 
 
 class _Child:
