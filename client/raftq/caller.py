@@ -13,7 +13,7 @@ from raftq.clock import Clock
 from raftq.errors import MisuseError, OutcomeUnknown, RaftqError
 from raftq.identity import key_source
 from raftq.spent_keys import SpentKeys
-from raftq.tasks import Reflecting, Task, TaskList
+from raftq.tasks import ClaimedTasks, Reflecting, Task
 from raftq.transport.api import Answer, Transport
 from raftq.wire import documents
 from raftq.wire.docs import ClaimDocsRequest
@@ -102,7 +102,11 @@ class Caller:
         return answer.reply
 
     async def claim(self, request: documents.ClaimRequest, idempotency_key: str) -> list[Task]:
-        """Do a claim under the caller's key or a new one, a long wait in pieces."""
+        """Do a claim under the caller's key or a new one, a long wait in pieces.
+
+        What an earlier try got may be gone before that is known, and its key gets nothing more. The wait goes
+        on under a new one; a caller with a key of its own gets nothing, at once.
+        """
         request.idempotency_key = idempotency_key or self.new_key()
         is_sure = not idempotency_key
         give_up_at = self._clock.monotonic() + request.wait_ms / 1_000
@@ -117,6 +121,10 @@ class Caller:
                 self._spent_keys.add(request.idempotency_key)
             if tasks or not left_ms:
                 return tasks
+            if answer.reply.gone:
+                if idempotency_key:
+                    return tasks
+                request.idempotency_key, is_sure = self.new_key(), True
 
     async def close(self) -> None:
         """Close the transport; calls in flight fail. Idempotent."""
@@ -148,10 +156,10 @@ class Caller:
         """Refuse every further call: the process that owns the connections is another one."""
         self._misuse = why
 
-    async def _claim(self, request: documents.ClaimRequest) -> Answer[TaskList]:
-        return await self.ask("claim", request, TaskList, request.wait_ms / 1_000)
+    async def _claim(self, request: documents.ClaimRequest) -> Answer[ClaimedTasks]:
+        return await self.ask("claim", request, ClaimedTasks, request.wait_ms / 1_000)
 
-    async def _wait_and_claim(self, request: documents.ClaimRequest) -> Answer[TaskList]:
+    async def _wait_and_claim(self, request: documents.ClaimRequest) -> Answer[ClaimedTasks]:
         """Claim with a wait; if that is cancelled, give back what the node claims nevertheless."""
         claiming = self.loop().create_task(self._claim(request))
         try:
@@ -161,7 +169,7 @@ class Caller:
             claiming.add_done_callback(self._on_left_behind)
             raise
 
-    def _on_left_behind(self, claiming: asyncio.Task[Answer[TaskList]]) -> None:
+    def _on_left_behind(self, claiming: asyncio.Task[Answer[ClaimedTasks]]) -> None:
         self._left_behind.discard(claiming)
         if claiming.cancelled() or claiming.exception() is not None or self._misuse:
             return

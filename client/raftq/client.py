@@ -119,7 +119,8 @@ class AsyncClient(DocCalls):
         """Take up to ``limit`` arrived tasks, chosen at random, from any of ``queues``.
 
         They are this client's for ``lease_ms`` (1 ms to 7 days); then whoever claims them. If there
-        is none, wait up to ``wait_ms`` for one. Gives an empty list after that.
+        is none, wait up to ``wait_ms`` for one. Gives an empty list after that; at once if all
+        that ``idempotency_key`` got before is others' by now, or done.
         """
         request = documents.ClaimRequest(
             queues=list(queues),

@@ -189,9 +189,15 @@ class Renewed(Reflecting, kw_only=True):
 
 
 class TaskList(Reflecting, kw_only=True):
-    """The answer of a claim or a listing."""
+    """The answer of a listing."""
 
     tasks: list[Task]
+
+
+class ClaimedTasks(TaskList, kw_only=True):
+    """The answer of a claim. ``gone``: its key had got tasks before, and they are others' now, or done."""
+
+    gone: bool = False
 
 
 def with_value(task: Task, other: documents.Insert | documents.Change | Task) -> Task:

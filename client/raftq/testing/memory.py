@@ -95,7 +95,7 @@ class MemoryQueue(Generic[ClockT]):
                 reply = self._model.call(verb, request, self.clock.time_ms())
                 index = self._model.index
                 left_s = give_up_at - self.clock.monotonic()
-                if isinstance(reply, ClaimReply) and not reply.tasks and left_s > 0:
+                if _found_nothing(reply) and left_s > 0:
                     waiter = asyncio.get_running_loop().create_future()
                     self._waiters.add(waiter)
                     wait_until_s = min(left_s, self._next_arrival_s())
@@ -170,6 +170,11 @@ def _checked(document: Document) -> Document:
         refusal = InvalidRequest(str(error))
         refusal.field = error.field
         raise refusal from error
+
+
+def _found_nothing(reply: Any) -> bool:
+    """Tell whether a claim may be made again, and then find something."""
+    return isinstance(reply, ClaimReply) and not reply.tasks and reply.gone is not True
 
 
 def _finish(waiter: asyncio.Future[None]) -> None:

@@ -94,7 +94,8 @@ class Model:
         if isinstance(outcome, RaftqError):
             raise outcome
         if isinstance(outcome, wire.ClaimReply):  # of them, those that nobody has changed since
-            return wire.ClaimReply(tasks=[task for task in outcome.tasks if self._is_current(task)])
+            still = [task for task in outcome.tasks if self._is_current(task)]
+            return wire.ClaimReply(tasks=still, gone=UNSET if still else True)
         if isinstance(outcome, ClaimDocsReply):
             return self._docs.told_again(outcome)
         return outcome

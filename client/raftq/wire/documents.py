@@ -28,8 +28,6 @@ IdempotencyKey = Annotated[str, Meta(max_length=128)]
 Prefixes = Annotated[list[str], Meta(max_length=100)]  # every name is compared with each
 ExactNames = Annotated[list[str], Meta(max_length=1_000)]
 Order = Literal["random", "fifo", "priority"]
-
-
 Part = Literal[
     "insert",
     "change",
@@ -105,9 +103,11 @@ class ClaimReply(Answer, kw_only=True):
     """The claimed tasks with their values; empty when none had arrived within ``wait_ms``.
 
     A repeat under the same idempotency key is answered with those of them that nobody changed since.
+    Where that is none of them, ``gone`` says so, at once: go on with another key.
     """
 
     tasks: list[Task]
+    gone: bool | UnsetType = UNSET
 
 
 # --- modify ------------------------------------------------------------------------------------

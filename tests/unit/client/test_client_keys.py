@@ -116,6 +116,23 @@ async def test_a_long_wait_is_asked_for_in_pieces_under_one_key(client, nodes):
 
 
 @pytest.mark.asyncio
+async def test_a_wait_goes_on_under_another_key_when_what_its_own_got_is_gone(client, nodes):
+    """The answer was lost, the lease ended, others did the task; the retry hears that."""
+    answers = [{"tasks": [], "gone": True}, {"tasks": [task_document(version=1)]}]
+    nodes[0].script = lambda call: reply_ok(call, answers.pop(0))
+    (task,) = await client.claim("q", wait_ms=WAIT_PIECE_MS)
+    assert task.id == "t1"
+    assert len(set(keys(nodes[0]))) == 2
+
+
+@pytest.mark.asyncio
+async def test_a_wait_under_a_key_of_the_callers_own_ends_when_what_it_got_is_gone(client, nodes):
+    nodes[0].script = lambda call: reply_ok(call, {"tasks": [], "gone": True})
+    assert await client.claim("q", wait_ms=WAIT_PIECE_MS, idempotency_key="mine") == []
+    assert keys(nodes[0]) == ["mine"]
+
+
+@pytest.mark.asyncio
 async def test_a_short_wait_is_one_request(client, nodes):
     nodes[0].script = lambda call: reply_ok(call, {"tasks": []})
     clock = raftq.testing.ManualClock()
