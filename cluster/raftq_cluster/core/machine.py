@@ -28,6 +28,7 @@ from raftq_cluster.core.outcomes import (
     MISSING,
     VERSION,
     Claimed,
+    ClaimedBefore,
     DocsClaimed,
     Done,
     LostTask,
@@ -207,7 +208,7 @@ class Machine(State):
             return outcome
         tasks = [self.tasks.get(row.id) for row in outcome.tasks]
         still = zip(tasks, outcome.tasks, strict=True)
-        return Claimed(
+        return ClaimedBefore(
             tuple([task.row() for task, row in still if task and task.version == row.version])
         )
 

@@ -71,12 +71,18 @@ class SetRow(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """The taken tasks, each at its new version; empty when none had arrived.
-
-    A repeated answer has those of them that nobody has changed since.
-    """
+    """The taken tasks, each at its new version; empty when none had arrived."""
 
     tasks: tuple[TaskRow, ...]
+
+
+class ClaimedBefore(Claimed):
+    """The answer to a repeated claim: those of its tasks that nobody has changed since.
+
+    Nothing was taken now, and as long as the key is remembered nothing will be. Never kept: no record, no snapshot has it.
+    """
+
+    __slots__ = ()
 
 
 class Modified(NamedTuple):

@@ -13,6 +13,7 @@ from raftq_cluster.backends.api import Status, Verification
 from raftq_cluster.core.operations import BYTES
 from raftq_cluster.core.outcomes import (
     Claimed,
+    ClaimedBefore,
     DocRow,
     DocsClaimed,
     Modified,
@@ -72,7 +73,10 @@ def checked(outcome: Outcome, index: int, type_: type[T]) -> T:
 def render_claim(index: int, outcome: Outcome, fmt: Format) -> wire.ClaimReply:
     """Write the answer to a claim. Raises as :func:`checked`."""
     tasks = checked(outcome, index, Claimed).tasks
-    return wire.ClaimReply(tasks=_tasks(tasks, fmt, with_value=True))
+    is_gone = isinstance(outcome, ClaimedBefore) and not tasks
+    return wire.ClaimReply(
+        tasks=_tasks(tasks, fmt, with_value=True), gone=True if is_gone else UNSET
+    )
 
 
 def render_modify(index: int, outcome: Outcome, fmt: Format) -> wire.ModifyReply:

@@ -2,19 +2,21 @@
 
 An arrival of n tasks wakes at most n waiters, the longest waiting first: there is no thundering
 herd. A woken waiter submits its claim anew; if another claimant was quicker it waits on, in its old
-place. An arrival that comes while a waiter's claim is under way may have come too late for
-that claim, so the waiter tries once more before it sleeps. A waiter that leaves without having taken
-from the queue that woke it wakes the next one of that queue.
+place. One whose key was used before, by another copy of its request, is told at once what is left of that
+claim, if nothing as well: as long as the key is remembered, it can take nothing else. An arrival that
+comes while a waiter's claim is under way may have come too late for that claim, so the waiter tries once
+more before it sleeps. A waiter that leaves without having taken from the queue that woke it wakes the
+next one of that queue.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Final
+from typing import Final, TypeGuard
 
 from raftq_cluster.backends.api import Backend, Ready, Sink
 from raftq_cluster.core import operations as op
-from raftq_cluster.core.outcomes import Claimed, Outcome, Unfinished
+from raftq_cluster.core.outcomes import Claimed, ClaimedBefore, Outcome, Unfinished
 
 # After a failure (there is no leader for a moment): soon enough for an election's end, and no load.
 RETRY_MS: Final = 100
@@ -168,7 +170,7 @@ class Waiters:
     def _tried(self, waiter: _Waiter, index: int, outcome: Outcome) -> None:
         waiter.trying = False
         woken_by, waiter.woken_by = waiter.woken_by, []
-        if waiter.ended or outcome != _NOTHING:
+        if waiter.ended or not _found_nothing(outcome):
             self._finish(waiter, index, outcome)
             self._pass_on(woken_by, outcome)
         elif self._arrived_since(waiter):
@@ -176,13 +178,13 @@ class Waiters:
 
     def _pass_on(self, woken_by: list[str], outcome: Outcome) -> None:
         """Let others come for what woke a waiter that leaves, if it did not take it."""
-        if not woken_by or outcome == _NOTHING:
+        if not woken_by or _found_nothing(outcome):
             return
         if isinstance(outcome, Unfinished):
             loop = asyncio.get_running_loop()
             loop.call_later(RETRY_MS / 1000, self._wake, woken_by)
         else:
-            taken = {row.queue for row in outcome.tasks} if isinstance(outcome, Claimed) else ()
+            taken = {row.queue for row in outcome.tasks} if _took(outcome) else ()
             self._wake([name for name in woken_by if name not in taken])
 
     def _arrived_since(self, waiter: _Waiter) -> bool:
@@ -221,3 +223,13 @@ class Waiters:
             if not waiting:
                 del self._by_queue[name]
                 self._arrivals.pop(name, None)
+
+
+def _took(outcome: Outcome) -> TypeGuard[Claimed]:
+    """Tell whether it is of a claim that was done now."""
+    return isinstance(outcome, Claimed) and not isinstance(outcome, ClaimedBefore)
+
+
+def _found_nothing(outcome: Outcome) -> bool:
+    """Tell whether a claim may be made again, and then find something."""
+    return _took(outcome) and not outcome.tasks

@@ -15,6 +15,7 @@ from raftq_cluster.core import operations as op
 from raftq_cluster.core import queries
 from raftq_cluster.core.outcomes import (
     Claimed,
+    ClaimedBefore,
     Done,
     Modified,
     Outcome,
@@ -148,6 +149,20 @@ async def test_a_repeated_claim_gets_its_first_answer_although_nothing_is_left(
     assert await subject.do(claim("/a", key="k", mark=b"m")) == first
     (first_again, empty) = await subject.run(claim("/a", key="k", mark=b"m"), claim("/a"))
     assert (first_again, empty) == (first, Claimed(()))
+
+
+async def test_a_repeated_claim_says_that_it_is_one_and_whether_anything_is_left(
+    subject: Subject,
+) -> None:
+    await subject.do(insert("x"))
+    first = await subject.do(claim("/a", key="k", mark=b"m"))
+    again = await subject.do(claim("/a", key="k", mark=b"m"))
+    await subject.do(modify(deletes=[op.Target("x", 1)]))
+    gone = await subject.do(claim("/a", key="k", mark=b"m"))
+    never = await subject.do(claim("/a", key="other", mark=b"m"))
+    repeats = [isinstance(outcome, ClaimedBefore) for outcome in (first, again, gone, never)]
+    assert repeats == [False, True, True, False]
+    assert (again, gone) == (first, Claimed(()))
 
 
 async def test_a_key_used_for_another_request_is_refused_although_nothing_is_left(

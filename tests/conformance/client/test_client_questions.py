@@ -44,6 +44,16 @@ async def test_an_empty_claim_leaves_its_key_free(client):
     assert len(await client.claim("q", idempotency_key="k1")) == 1
 
 
+@pytest.mark.asyncio
+async def test_a_wait_under_a_key_whose_tasks_are_gone_ends_at_once(client):
+    await client.put("q", 1)
+    await client.done(*await client.claim("q", idempotency_key="k1"))
+    await client.put("q", 2)
+    async with asyncio.timeout(10):
+        assert await client.claim("q", wait_ms=60_000, idempotency_key="k1") == []
+    assert len(await client.claim("q", wait_ms=60_000)) == 1
+
+
 # --- renew ---------------------------------------------------------------------------------------
 
 

@@ -56,6 +56,21 @@ async def test_a_claim_that_finds_nothing_in_time_is_answered_with_nothing() -> 
 
 
 @pytest.mark.asyncio
+async def test_a_wait_under_a_key_whose_tasks_are_gone_is_answered_at_once_and_says_so() -> None:
+    keyed = {**WAIT, "idempotency_key": "k"}
+    async with serving() as node, node.peer() as peer:
+        await insert(peer, id="t")
+        first = await peer.ask("POST", "/v1/claim", document=keyed)
+        again = await peer.ask("POST", "/v1/claim", document=keyed)
+        delete = {"claimant": "w1", "deletes": [{"id": "t", "version": 1}]}
+        await peer.ask("POST", "/v1/modify", document=delete)
+        await insert(peer)
+        gone = await peer.ask("POST", "/v1/claim", document=keyed)
+    assert again.document() == first.document()
+    assert gone.document() == {"tasks": [], "gone": True}
+
+
+@pytest.mark.asyncio
 async def test_a_peer_that_hangs_up_waits_no_more_and_takes_no_task() -> None:
     async with serving() as node, node.peer() as gone, node.peer() as peer:
         await gone.send(request("POST", "/v1/claim", document=WAIT))

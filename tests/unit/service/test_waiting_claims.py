@@ -182,6 +182,41 @@ async def test_a_waiter_that_was_given_up_while_it_took_from_another_queue_passe
     assert (both.told, one.ids) == ([], ["a"])
 
 
+# --- keys that are remembered -------------------------------------------------------------------------
+
+
+async def test_a_wait_under_a_key_whose_tasks_are_gone_ends_at_once(node):
+    node.insert("x")
+    node.submit(claim("/a", key="k"), modify(deletes=[op.Target("x", 1)]))
+    waiter = node.wait("/a", key="k")
+    assert (waiter.ids, node.service.waiting()) == ([], 0)
+    node.insert("y")
+    assert node.wait("/a", key="other").ids == ["y"]
+
+
+async def test_a_wait_under_a_key_whose_tasks_are_still_held_ends_with_them(node):
+    node.insert("x", "y")
+    first = node.wait("/a", key="k").ids
+    assert node.wait("/a", key="k").ids == first
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+async def test_a_waiter_whose_key_was_used_meanwhile_leaves_its_wake_to_another(node, is_gone):
+    """Another copy of its request was done: it takes nothing of what woke it."""
+    before, first, second = node.wait("/a"), node.wait("/a", key="k"), node.wait("/a")
+    node.backend.hold_claims = True
+    node.insert("x")
+    node.backend.hold_claims = False
+    node.submit(claim("/a", key="k"))
+    if is_gone:
+        node.submit(modify(deletes=[op.Target("x", 1)]))
+    node.backend.apply()
+    before.give_up()
+    node.insert("y")
+    assert first.ids == ([] if is_gone else ["x"])
+    assert second.ids == ["y"]
+
+
 # --- arrivals by time ---------------------------------------------------------------------------------
 
 

@@ -140,7 +140,7 @@ async def claim(call: Call, message: Message) -> Json:
 
     A node that stops answers nothing found, and refuses the next wait. A change of leader ends no wait: what became of the
     claim is asked under its key, and the next wait has a key of its own. While a key is remembered that got a task, and lost
-    it since, a wait under it would find nothing, however many tasks come.
+    it since, it finds nothing, however many tasks come.
     """
     operation, wait_ms = claim_of(message, call.caller.key()), WAIT_MS
     loop = asyncio.get_running_loop()
