@@ -260,8 +260,10 @@ def _why_not(error: OSError | StartError) -> str:
     cause = error if isinstance(error, OSError) else error.__cause__
     if isinstance(cause, socket.gaierror):
         return "cannot be resolved to an address of this machine"
-    number = cause.errno if isinstance(cause, OSError) else None
-    return _REASONS.get(number or 0, f"cannot be listened on: {error}")
+    number = 0
+    if isinstance(cause, OSError):
+        number = cause.errno or errno.EADDRNOTAVAIL  # for which later Pythons give no number
+    return _REASONS.get(number, f"cannot be listened on: {error}")
 
 
 def _place_of_data(settings: Settings) -> str:

@@ -151,9 +151,18 @@ async def test_a_start_that_fails_on_a_taken_port_leaves_no_node_behind(flag, tm
 
 
 @pytest.mark.asyncio
-async def test_an_address_of_another_machine_is_refused():
-    running = Running(http=Address("192.0.2.1", 0))
-    with pytest.raises(StartError, match=r"--http: 192.0.2.1:0 is not an address of this machine"):
+@pytest.mark.parametrize("flag", ["peer", "http", "text"])
+async def test_an_address_of_another_machine_is_refused(flag, tmp_path):
+    settings = {
+        "backend": "raft",
+        "data_dir": str(tmp_path / "data"),
+        "peer": ANY,
+        "insecure": True,
+    }
+    running = Running(**(settings | {flag: Address("192.0.2.1", 0)}))
+    with pytest.raises(
+        StartError, match=f"--{flag}: 192.0.2.1:0 is not an address of this machine"
+    ):
         await running.end()
 
 

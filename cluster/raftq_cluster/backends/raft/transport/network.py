@@ -99,7 +99,9 @@ class PeerNetwork:
                 ssl_handshake_timeout=HANDSHAKE_S if self._contexts else None,
             )
         except OSError as error:
-            reason = _REASONS.get(error.errno or 0, f"cannot be listened on: {error}")
+            # For an address that is not here, later Pythons give no number.
+            number = error.errno or errno.EADDRNOTAVAIL
+            reason = _REASONS.get(number, f"cannot be listened on: {error}")
             raise StartError(f"--peer: {host}:{port} {reason}") from error
 
     async def stop(self) -> None:
