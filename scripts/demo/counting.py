@@ -34,10 +34,10 @@ def identifiers(path: Path) -> Counter[str]:
     Raises:
         SyntaxError, UnicodeDecodeError, tokenize.TokenError, OSError: it cannot be read as Python.
     """
-    with path.open("rb") as source:
+    with tokenize.open(path) as source:  # tokenize.tokenize() lets bytes pass that are no text
         return Counter(
             token.string
-            for token in tokenize.tokenize(source.readline)
+            for token in tokenize.generate_tokens(source.readline)
             if token.type == tokenize.NAME and not keyword.iskeyword(token.string)
         )
 
