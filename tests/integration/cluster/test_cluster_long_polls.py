@@ -33,6 +33,10 @@ async def herd(cluster: ClusterProcess, waiters: int) -> list[str]:
         lambda: sum(waiting_at(cluster, name) for name in names) == waiters,
         "all claims wait",
     )
+    for (
+        client
+    ) in clients:  # what came before it is confirmed: no wait has a claim under way any more
+        assert await client.claim("/nothing") == []
     await clients[0].put("/herd", "one")
     done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     found = [task.value for wait in done for task in wait.result()]
@@ -61,6 +65,6 @@ async def test_a_thousand_waiting_workers_do_not_herd(tmp_path: Path) -> None:
         assert cluster[leader].stop() == 0
     assert found == ["one"]
     kinds = [operation[0] for operation in logged_operations(tmp_path / leader)]
-    # Not those before: a claim of which no majority says within a second that there is nothing is logged.
+    # Not those before: a claim is logged of which no majority has said within a second that there is nothing.
     woken = kinds[kinds.index(op.MODIFY) :]
     assert 1 <= woken.count(op.CLAIM) <= CLAIMS_MAX
