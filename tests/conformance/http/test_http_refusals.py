@@ -64,6 +64,7 @@ def chunked(*chunks: bytes) -> bytes:
 
 
 CLAIM = b'{"queues":["/a"]}'
+DEEP = 300_000  # too deep to be read at all: Pythons differ in where that begins
 
 NOT_HTTP = [
     Bad("words", b"hello there\r\n\r\n", "bad_request"),
@@ -234,7 +235,7 @@ DOCUMENTS = [
     Bad(
         "nested too deeply",
         raw_json(
-            b'{"inserts":[{"queue":"/a","value":' + b"[" * 5_000 + b"]" * 5_000 + b"}]}",
+            b'{"inserts":[{"queue":"/a","value":' + b"[" * DEEP + b"]" * DEEP + b"}]}",
             "/v1/modify",
         ),
         "bad_request",
