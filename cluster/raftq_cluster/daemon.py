@@ -11,7 +11,6 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -359,8 +358,11 @@ def settle_memory() -> None:
 
 def _print_ready(facts: Any) -> None:
     words = [f"{name}={shlex.quote(str(value))}" for name, value in facts._asdict().items()]
-    with suppress(OSError):  # nobody may be reading it
+    try:
         click.echo(" ".join(("raftq ready", *words)))
+    except OSError:  # nobody may be reading it
+        # The interpreter must not complain either when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main() -> NoReturn:
