@@ -32,6 +32,7 @@ BOUNDS: Final = Bounds(
 )
 SEGMENT_BYTES: Final = 8 << 10
 SCRIPT_S: Final = 6.1
+THINK_S: Final = 0.25  # of each client, at most: the script is short, and its calls shall be many
 CLIENTS: Final = (0, 1, 4, 5, 8, 10, 13, 16, 18, 19, 21)
 TAIL: Final = 60  # lines of the trace that are shown
 AGAIN_CALLS_MAX: Final = 80  # within which the power fails once more
@@ -86,6 +87,8 @@ class PowerCuts:
         self._simulation = simulation
         simulation.cluster.bounds, simulation.cluster.segment_bytes = BOUNDS, SEGMENT_BYTES
         simulation.cluster.on_new_node = self._watch
+        for client in simulation.clients:
+            client.think_s = THINK_S
         for node in simulation.cluster.nodes.values():
             self._watch(node)
 
