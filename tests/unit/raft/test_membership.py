@@ -239,14 +239,21 @@ def test_a_peer_is_of_this_cluster_and_of_the_birth_that_its_member_has(
 
 def test_a_newcomer_does_not_forget_the_leader_while_it_reads_old_lists() -> None:
     first = Listed((voter("n1"), voter("n3"), learner("n4")), 9)
-    on_its_way = acquaintances(Listed((voter("n1"), voter("n2")), 5), first, NOBODY)
+    on_its_way = acquaintances([Listed((voter("n1"), voter("n2")), 5)], first, NOBODY)
     assert [member.id for member in on_its_way] == ["n1", "n2", "n3", "n4"]
-    assert acquaintances(Listed(THREE, 9), first, NOBODY) == THREE
+    assert acquaintances([Listed(THREE, 9)], first, NOBODY) == THREE
 
 
 def test_a_list_that_may_not_be_committed_adds_members_and_changes_none() -> None:
     other = Member("n1", "elsewhere:1", voter=True, birth="another")
     rumoured = Listed((other, voter("n4")), 12)
-    known = acquaintances(Listed(THREE, 9), NOBODY, rumoured)
+    known = acquaintances([Listed(THREE, 9)], NOBODY, rumoured)
     assert known == (*THREE, voter("n4"))
-    assert acquaintances(Listed(THREE, 12), NOBODY, rumoured) == THREE
+    assert acquaintances([Listed(THREE, 12)], NOBODY, rumoured) == THREE
+
+
+def test_who_is_removed_by_a_list_that_may_be_cut_is_known_until_it_is_committed() -> None:
+    moved = THREE[1]._replace(peer="elsewhere:2")
+    lists = [Listed(THREE, 9), Listed((moved, THREE[2]), 12)]
+    assert acquaintances(lists, NOBODY, NOBODY) == (THREE[0], moved, THREE[2])
+    assert acquaintances(lists[1:], NOBODY, NOBODY) == (moved, THREE[2])

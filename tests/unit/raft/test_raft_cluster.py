@@ -4,12 +4,13 @@ import asyncio
 
 import pytest
 import pytest_asyncio
-from tests.support.raft_cluster import RaftCluster, free_address
+from tests.support.raft_cluster import RaftCluster
 from tests.support.raft_operations import put, take
 
+from free_ports import free_address
 from raftq_cluster.backends.raft import running as running_module
 from raftq_cluster.backends.raft.calls import CallError
-from raftq_cluster.backends.raft.commands import Member
+from raftq_cluster.backends.raft.commands import Member, config_command
 from raftq_cluster.backends.raft.consensus import Consensus
 from raftq_cluster.backends.raft.formation import Initial, Join
 from raftq_cluster.backends.raft.messages import SnapshotChunk
@@ -182,18 +183,21 @@ async def test_a_wiped_node_does_not_come_back_under_its_name(three):
     del three.backends[wiped]
 
 
+async def join_as_a_voter(cluster, leader):
+    """Start a node ``n4`` and wait until the leader has it as a voter."""
+    await cluster.join("n4", leader)
+    running = cluster.running(leader)
+    await cluster.until(lambda: running.steward.tick() or "n4" in running.engine.consensus.voters)
+
+
 async def test_a_node_that_was_away_finds_a_leader_that_came_meanwhile(three):
     leader = three.leader()
     away, replaced = [node_id for node_id in three.backends if node_id != leader]
     await three.end(away)
-    await three.join("n4", leader)
-    steward = three.running(leader).steward
-    await three.until(
-        lambda: steward.tick() or "n4" in three.running(leader).engine.consensus.voters
-    )
-    await steward.remove(replaced)
+    await join_as_a_voter(three, leader)
+    await three.running(leader).steward.remove(replaced)
     await three.end(replaced)
-    await steward.transfer("n4")
+    await three.running(leader).steward.transfer("n4")
     await three.start(away)  # all that it knows of n4 is what others say
     await three.until(lambda: three.backends[away].status().ready)
     assert isinstance((await three.do(away, put("a")))[0], Modified)
@@ -203,11 +207,7 @@ async def test_a_node_that_was_away_votes_for_one_that_came_meanwhile_while_nobo
     leader = three.leader()
     away, other = [node_id for node_id in three.backends if node_id != leader]
     await three.end(away)
-    await three.join("n4", leader)
-    steward = three.running(leader).steward
-    await three.until(
-        lambda: steward.tick() or "n4" in three.running(leader).engine.consensus.voters
-    )
+    await join_as_a_voter(three, leader)
     await three.until(lambda: "n4" in three.running(other).engine.consensus.voters)
     await three.end(other)
     # An entry that n4 alone has of those who will be left: nobody but n4 can lead them.
@@ -218,6 +218,21 @@ async def test_a_node_that_was_away_votes_for_one_that_came_meanwhile_while_nobo
     await asyncio.gather(three.start(away), three.start(other))
     await three.until(lambda: three.backends[away].status().ready)
     assert three.leader() == "n4"
+
+
+async def test_a_leader_that_an_uncommitted_list_has_removed_cuts_it(three):
+    leader = three.leader()
+    heir, follower = [node_id for node_id in three.backends if node_id != leader]
+    engine = three.running(follower).engine
+    others = [member for member in engine.members if member.id != heir]
+    # What the leader has appended, and sent to this follower alone, before the heir's term.
+    engine._member_log.append(engine.core.term, config_command(others))
+    await three.end(follower)
+    await three.running(leader).steward.transfer(heir)
+    await three.until(lambda: three.running(heir).engine.is_leader)
+    await three.start(follower)
+    await three.until(lambda: three.backends[follower].status().ready)
+    assert heir in three.running(follower).engine.consensus.voters
 
 
 async def test_the_leader_is_removed_after_it_has_handed_over(three):

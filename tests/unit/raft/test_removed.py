@@ -26,6 +26,8 @@ def answer_of_a_list(index: int) -> Formed:
         (1618, 0, True),
         (1618, 1700, False),
         (1701, 1700, True),
+        (1700, 1700, True),  # the list that its own log ends with
+        (1617, 0, False),  # it joined with the list of this entry: whoever says so has cut it
     ],
 )
 def test_a_list_older_than_the_one_a_node_joined_with_does_not_remove_it(

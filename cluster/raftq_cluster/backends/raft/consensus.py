@@ -19,6 +19,7 @@ from raftq_cluster.backends.raft.commands import Member
 from raftq_cluster.backends.raft.core_pysyncobj import RaftCore
 from raftq_cluster.backends.raft.elections import Elections, is_majority
 from raftq_cluster.backends.raft.member_log import MemberLog
+from raftq_cluster.backends.raft.membership import Listed
 from raftq_cluster.backends.raft.messages import (
     Ack,
     Append,
@@ -313,6 +314,11 @@ class Consensus:
 
     def _peers(self) -> list[str]:
         return [member.id for member in self._log.members if member.id != self.me]
+
+    @property
+    def member_lists(self) -> tuple[Listed, ...]:
+        """The member lists of the log; see ``MemberLog.lists``."""
+        return self._log.lists
 
     def member(self, peer: str) -> Member | None:
         """A member in force."""

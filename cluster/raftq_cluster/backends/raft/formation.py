@@ -332,13 +332,14 @@ def removed(node_id: str, cluster_id: str) -> str:
 def is_removed(answer: Answer, me: DirectoryIdentity, config_index: int) -> bool:
     """Whether a member's answer shows that this node is none any more. A committed list counts.
 
-    It must be newer than the one in force and, as the log of who has just joined may be empty, than the one it joined with.
+    It must not be older than the one in force, which may be that very list and without this node. As the log of who has
+    just joined may be empty, it must be newer than the list with which this node joined.
     """
     if not isinstance(answer, Formed) or answer.cluster_id != me.cluster_id:
         return False
     known = membership.find(_members(answer.members), me.node_id)
     is_other = known is None or bool(known.birth and known.birth != me.birth)
-    is_newer = answer.index > max(config_index, me.first_index)
+    is_newer = answer.index >= config_index and answer.index > me.first_index
     return answer.is_committed and is_newer and is_other
 
 

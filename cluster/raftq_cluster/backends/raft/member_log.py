@@ -16,13 +16,14 @@ from raftq_cluster.backends.raft.commands import (
     decode_members,
 )
 from raftq_cluster.backends.raft.core_api import Log
+from raftq_cluster.backends.raft.membership import Listed
 from raftq_cluster.codec.formats import FIRST
 
 
 class MemberLog:
     """A ``core_api.Log`` over another one. ``base`` and ``log_format`` are as of the log's base.
 
-    ``on_change`` is called after the members in force have changed. A format above ``reads`` is taken
+    ``on_change`` is called after the member lists of the log have changed. A format above ``reads`` is taken
     neither from the log nor into it.
     """
 
@@ -41,11 +42,11 @@ class MemberLog:
         self._formats: list[tuple[int, int]] = [(log.base_index, log_format)]
         self.log_format = log_format
         """What the next entry is written in."""
-        self._lists: list[tuple[int, tuple[Member, ...]]] = [(log.base_index, base)]
+        self._lists = [Listed(base, log.base_index)]
         for index in range(log.base_index + 1, log.last_index + 1):
             command = log.command_at(index)
             if command[0] == CONFIG:
-                self._lists.append((index, decode_members(command[1:])))
+                self._lists.append(Listed(decode_members(command[1:]), index))
             elif command[0] == FORMAT:
                 self._note_format(index, self._check_format(command))
         self.entries = log.entries
@@ -57,12 +58,17 @@ class MemberLog:
     @property
     def members(self) -> tuple[Member, ...]:
         """The members in force."""
-        return self._lists[-1][1]
+        return self._lists[-1].members
 
     @property
     def config_index(self) -> int:
         """Index of their entry; at or below the log's base if it is in the snapshot."""
-        return self._lists[-1][0]
+        return self._lists[-1].entry
+
+    @property
+    def lists(self) -> tuple[Listed, ...]:
+        """The list in force, and before it, in order, those that a truncation may put in force again."""
+        return tuple(self._lists)
 
     def append(self, term: int, command: bytes) -> int:
         """Append an entry; a member list, or a format, is in force at once.
@@ -75,7 +81,7 @@ class MemberLog:
         if number:
             self._note_format(index, number)
         elif command[0] == CONFIG:
-            self._lists.append((index, decode_members(command[1:])))
+            self._lists.append(Listed(decode_members(command[1:]), index))
             self._on_change()
         return index
 
@@ -97,7 +103,7 @@ class MemberLog:
             self._formats.pop()
         self.log_format = self._formats[-1][1]
         before = len(self._lists)
-        while len(self._lists) > 1 and self._lists[-1][0] >= index:
+        while len(self._lists) > 1 and self._lists[-1].entry >= index:
             self._lists.pop()
         if len(self._lists) < before:
             self._on_change()
@@ -108,16 +114,19 @@ class MemberLog:
         later = [item for item in self._formats if index < item[0] <= last]
         self._formats = [(index, log_format), *later]
         self.log_format = self._formats[-1][1]
-        behind = [item for item in self._lists if index < item[0] <= last]
-        self._lists = [(index, members), *behind]
+        behind = [item for item in self._lists if index < item.entry <= last]
+        self._lists = [Listed(members, index), *behind]
         self._on_change()
 
     def forget_before(self, index: int) -> None:
         """Everything up to ``index`` is committed: only the last list and format of it are needed."""
         while len(self._formats) > 1 and self._formats[1][0] <= index:
             self._formats.pop(0)
-        while len(self._lists) > 1 and self._lists[1][0] <= index:
+        before = len(self._lists)
+        while len(self._lists) > 1 and self._lists[1].entry <= index:
             self._lists.pop(0)
+        if len(self._lists) < before:
+            self._on_change()
 
     @property
     def base_index(self) -> int:

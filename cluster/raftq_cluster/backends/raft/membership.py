@@ -248,19 +248,19 @@ class Listed(NamedTuple):
 NOBODY: Final = Listed((), 0)
 
 
-def acquaintances(in_force: Listed, committed: Listed, rumoured: Listed) -> Members:
-    """Whom to connect to: the members in force, and those of newer lists that others have told of.
+def acquaintances(in_log: Sequence[Listed], committed: Listed, rumoured: Listed) -> Members:
+    """Whom to connect to: the members of the lists of the log, and those of newer ones that others have told of.
 
-    A node that joined starts with the list of a later entry, and reads older ones on its way there. They do not end
-    what it knows already. ``rumoured`` may never be committed: it adds members and changes none.
+    ``in_log`` ends with the list in force. Those before it add the members that it would remove: until it is
+    committed, one of them may lead without it, and has to be heard to say so. A node that joined starts with the list
+    of a later entry (``committed``), and reads older ones on its way there. They do not end what it knows already.
+    ``rumoured`` may never be committed: it adds members and changes none.
     Source: Raft thesis, 4.1: who asks for a vote need not be in the list of who votes.
     """
-    known: dict[str, Member] = {}
-    if rumoured.entry > in_force.entry:
-        known |= {member.id: member for member in rumoured.members}
-    known |= {member.id: member for member in in_force.members}
-    if committed.entry > in_force.entry:
-        known |= {member.id: member for member in committed.members}
+    entry = in_log[-1].entry
+    newer = (committed,) if committed.entry > entry else ()
+    rumours = (rumoured,) if rumoured.entry > entry else ()
+    known = {item.id: item for listed in (*rumours, *in_log, *newer) for item in listed.members}
     return _sorted(known.values())
 
 

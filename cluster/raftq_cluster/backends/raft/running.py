@@ -27,7 +27,7 @@ from raftq_cluster.backends.raft.engine_api import StoppedError
 from raftq_cluster.backends.raft.facts import FactsBoard
 from raftq_cluster.backends.raft.formation import Alone, Plan, check_plan
 from raftq_cluster.backends.raft.log_clock import LogClock
-from raftq_cluster.backends.raft.membership import Listed, acquaintances, too_old, why_not_admit
+from raftq_cluster.backends.raft.membership import acquaintances, too_old, why_not_admit
 from raftq_cluster.backends.raft.messages import Message, SnapshotAck, SnapshotChunk
 from raftq_cluster.backends.raft.nobody import Nobody
 from raftq_cluster.backends.raft.odd_one import Difference, report_text, sentence
@@ -327,8 +327,8 @@ class Running:
         return await self._network.ask(address, question, timeout_s=timeout_s)
 
     def _acquaintances(self) -> tuple[Member, ...]:
-        in_force = Listed(self.engine.members, self.engine.config_index)
-        return acquaintances(in_force, self._searching.known, self._searching.rumoured)
+        in_log = self.engine.consensus.member_lists
+        return acquaintances(in_log, self._searching.known, self._searching.rumoured)
 
     def failed(self, sentence: str) -> None:
         """Tell whoever runs the node; a node that is still starting tells by its StartError."""

@@ -1,12 +1,18 @@
-"""The log as it follows formats: in force when appended, back when cut, refused when too new."""
+"""The log as it follows member lists and formats: in force when appended, back when cut, refused when too new."""
 
 import pytest
 from tests.support.held_disk import HeldDisk
 
-from raftq_cluster.backends.raft.commands import FormatTooNewError, Member, format_command
+from raftq_cluster.backends.raft.commands import (
+    FormatTooNewError,
+    Member,
+    config_command,
+    format_command,
+)
 from raftq_cluster.backends.raft.member_log import MemberLog
 
 ME = (Member("n1", "", True),)
+TWO = (*ME, Member("n2", "n2:1", True))
 NOOP = b"\x01"
 
 
@@ -78,3 +84,15 @@ def test_what_is_forgotten_of_the_past_changes_nothing(disk):
     assert log.log_format == 3
     log.truncate_from(4)
     assert log.log_format == 3
+
+
+def test_lists_that_a_cut_may_put_in_force_again_are_told_until_the_last_one_is_applied(disk):
+    told = []
+    log = MemberLog(disk, TWO, lambda: told.append([listed.entry for listed in log.lists]))
+    log.append(1, NOOP)
+    log.append(1, config_command(ME))
+    assert [listed.members for listed in log.lists] == [TWO, ME]
+    log.forget_before(1)
+    log.forget_before(2)
+    assert [listed.members for listed in log.lists] == [ME]
+    assert told == [[0, 2], [2]]
