@@ -6,8 +6,6 @@ nothing of flags, signals or standard output.
 """
 
 import asyncio
-import errno
-import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -25,7 +23,7 @@ from raftq_cluster.backends.raft.running import Outside
 from raftq_cluster.backends.raft.transport.network import PeerNetwork
 from raftq_cluster.backends.raft.transport.tls import PeerTls
 from raftq_cluster.backends.raft.upkeep import Bounds
-from raftq_cluster.config import StartError
+from raftq_cluster.config import StartError, why_not_listened
 from raftq_cluster.config.settings import (
     Address,
     Settings,
@@ -47,11 +45,6 @@ from raftq_cluster.version import VERSION
 _BACKEND_STOP_S: Final = 30.0  # a disk that hangs must not keep a stopping node for ever
 _LOOK_S: Final = 1.0  # how soon files that have changed count
 _MEMORY_NODE_ID: Final = "n1"
-_REASONS: Final = {
-    errno.EADDRINUSE: "is taken by another process",
-    errno.EADDRNOTAVAIL: "is not an address of this machine",
-    errno.EACCES: "may not be used by this user",
-}
 
 _log = structlog.get_logger(__name__)
 
@@ -191,7 +184,7 @@ class Node:
             try:
                 await try_to_listen(*address)
             except OSError as error:
-                raise StartError(f"--{name}: {address} {_why_not(error)}") from error
+                raise StartError(f"--{name}: {address} {why_not_listened(error)}") from error
 
     def _postgres(self) -> Backend:
         try:
@@ -224,8 +217,8 @@ class Node:
         for name, address, server in wanted:
             try:
                 await server.start()
-            except (OSError, StartError) as error:
-                raise StartError(f"--{name}: {address} {_why_not(error)}") from error
+            except OSError as error:
+                raise StartError(f"--{name}: {address} {why_not_listened(error)}") from error
             started[name] = server
         return started
 
@@ -253,17 +246,6 @@ class Node:
                 await service.stop()
         except TimeoutError:
             _log.error("backend did not stop", waited_s=_BACKEND_STOP_S)
-
-
-def _why_not(error: OSError | StartError) -> str:
-    """Say why an address cannot be listened on."""
-    cause = error if isinstance(error, OSError) else error.__cause__
-    if isinstance(cause, socket.gaierror):
-        return "cannot be resolved to an address of this machine"
-    number = 0
-    if isinstance(cause, OSError):
-        number = cause.errno or errno.EADDRNOTAVAIL  # for which later Pythons give no number
-    return _REASONS.get(number, f"cannot be listened on: {error}")
 
 
 def _place_of_data(settings: Settings) -> str:

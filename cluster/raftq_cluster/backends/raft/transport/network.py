@@ -5,7 +5,6 @@ two nodes have to agree on one connection, and the end of a process is seen at o
 """
 
 import asyncio
-import errno
 import logging
 import ssl
 from collections.abc import Callable, Mapping
@@ -17,7 +16,7 @@ from raftq_cluster.backends.raft.transport.accepting import HANDSHAKE_S, Accepte
 from raftq_cluster.backends.raft.transport.dialling import Dialler, Route
 from raftq_cluster.backends.raft.transport.hello import ASK, PEER, Hello
 from raftq_cluster.backends.raft.transport.tls import Contexts, PeerTls
-from raftq_cluster.config import StartError
+from raftq_cluster.config import StartError, why_not_listened
 
 _log: Final = logging.getLogger(__name__)
 
@@ -25,11 +24,6 @@ _log: Final = logging.getLogger(__name__)
 STRANGERS_MAX: Final = 64
 BACKLOG: Final = 128
 COMPLAINTS_MAX: Final = 1_000  # after so many different ones, each is logged once more
-_REASONS: Final = {
-    errno.EADDRINUSE: "is taken by another process",
-    errno.EADDRNOTAVAIL: "is not an address of this machine",
-    errno.EACCES: "may not be used by this user",
-}
 
 
 class PeerNetwork:
@@ -99,10 +93,7 @@ class PeerNetwork:
                 ssl_handshake_timeout=HANDSHAKE_S if self._contexts else None,
             )
         except OSError as error:
-            # For an address that is not here, later Pythons give no number.
-            number = error.errno or errno.EADDRNOTAVAIL
-            reason = _REASONS.get(number, f"cannot be listened on: {error}")
-            raise StartError(f"--peer: {host}:{port} {reason}") from error
+            raise StartError(f"--peer: {host}:{port} {why_not_listened(error)}") from error
 
     async def stop(self) -> None:
         """Close everything. Idempotent."""
