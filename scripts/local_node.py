@@ -6,7 +6,6 @@ Knows how a node is started and what its first line says, nothing of tasks.
 """
 
 import json
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -14,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
+from free_ports import free_or_any, free_ports
 from ready_line import START_S, facts_of, first_line, without_settings
 
 HTTP_PORT: Final = 7677
@@ -242,26 +242,3 @@ class LocalCluster:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports where nobody listens."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
-
-
-def free_or_any(port: int) -> int:
-    """The port if nobody listens there, else 0: any free one."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return 0
-    return port

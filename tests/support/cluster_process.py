@@ -10,7 +10,6 @@ Ports stay a node's own from one start to the next. Nothing waits by the clock: 
 
 import json
 import signal
-import socket
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from free_ports import free_ports
 from tests.support.node_process import NodeProcess
 
 WAIT_S: Final = 60.0  # a machine that others keep busy does what a quiet one does in a second
@@ -50,7 +50,7 @@ class ClusterProcess:
         self._folder = folder
         self._env = env
         self._flags = flags
-        self._ports = _free_ports(3 * count)
+        self._ports = free_ports(3 * count)
         self._peers: dict[str, str] = {}
         self.nodes: dict[str, NodeProcess] = {}
         self._stopped: set[str] = set()
@@ -86,7 +86,7 @@ class ClusterProcess:
         """Start a new node that asks to be taken in, and wait until it is ready."""
         asked = [through] if through else self._answering()
         addresses = ",".join(self._peers[name] for name in asked)
-        self._ports += _free_ports(3)
+        self._ports += free_ports(3)
         return self._make(id_, "--join", addresses).start()
 
     def rejoin(self, id_: str, through: tuple[str, int]) -> None:
@@ -181,14 +181,3 @@ class ClusterProcess:
         trace: TracebackType | None,
     ) -> None:
         self.kill()
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()

@@ -16,7 +16,6 @@ import pwd
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -28,6 +27,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
+from free_ports import free_ports
 from raftq_cluster.backends.postgres import connecting, schema
 from raftq_cluster.backends.postgres.connecting import Place
 
@@ -105,7 +105,7 @@ class PostgresServer:
         self.settings = FAST if settings is None else settings
         self._as = _who()
         self.folder = Path(tempfile.mkdtemp(prefix="raftq-pg-", dir="/tmp"))
-        self.port = _free_port()
+        self.port = free_ports(1)[0]
         self._child: subprocess.Popen[bytes] | None = None
         if "user" in self._as:
             os.chown(self.folder, self._as["user"], self._as["group"])
@@ -287,10 +287,3 @@ def _who() -> dict[str, Any]:
 
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

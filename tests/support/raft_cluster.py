@@ -7,11 +7,11 @@ await cluster.end("n1"); await cluster.start("n1")
 """
 
 import asyncio
-import socket
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
+from free_ports import free_address
 from raftq_cluster.backends.raft.backend import RaftBackend
 from raftq_cluster.backends.raft.formation import Alone, Initial, Join, Plan
 from raftq_cluster.backends.raft.log_clock import LogClock, wall_ns
@@ -28,13 +28,6 @@ from tests.support.raft_node import DIRECTORY, NS_PER_MS, in_turn
 from tests.support.virtual_disk import VirtualDisk
 
 WAIT_S = 15.0
-
-
-def free_address() -> str:
-    """A loopback address that was free a moment ago."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{sock.getsockname()[1]}"
 
 
 async def until(condition: Callable[[], bool]) -> None:

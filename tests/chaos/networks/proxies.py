@@ -8,12 +8,12 @@ connections.
 """
 
 import asyncio
-import socket
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final
 
+from free_ports import free_ports
 from raftq_cluster.backends.raft.peer_api import PeerError
 from raftq_cluster.backends.raft.transport.framing import LENGTH_BYTES, FrameReader
 from raftq_cluster.backends.raft.transport.hello import read_hello
@@ -44,7 +44,7 @@ class Proxies:
     async def open(self) -> None:
         """Choose ports and listen."""
         doors = [(place, door) for place in self._places for door in DOORS]
-        self._behind = dict(zip(doors, _free_ports(len(doors)), strict=True))
+        self._behind = dict(zip(doors, free_ports(len(doors)), strict=True))
         for place, door in doors:
             server = await asyncio.start_server(partial(self._accept, place, door), _LOOPBACK, 0)
             self._servers.append(server)
@@ -185,14 +185,3 @@ async def turns() -> None:
     """Let the loop do what it has begun: from ``accept`` to the first step of a server's callback are four turns of it."""
     for _ in range(5):
         await asyncio.sleep(0)
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind((_LOOPBACK, 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()

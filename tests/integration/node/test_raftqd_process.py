@@ -16,6 +16,7 @@ from tests.support.node_process import (
 )
 
 import raftq
+from free_ports import free_ports
 
 MEMORY = ("--backend", "memory")
 
@@ -97,9 +98,7 @@ def test_a_service_manager_is_told_ready_and_stopping(tmp_path):
 
 
 def test_a_node_serves_even_if_nobody_reads_its_first_line(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     ports = ("--http", "127.0.0.1:0", "--text", f"127.0.0.1:{port}")
     read_end, write_end = os.pipe()
     os.close(read_end)

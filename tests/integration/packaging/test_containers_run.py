@@ -19,6 +19,7 @@ import yaml
 from tests.support.container_files import Compose, Container, Dockerfile, Sandbox, build
 from tests.support.node_process import REPOSITORY
 
+from free_ports import free_ports
 from ready_line import facts_of, first_line
 
 NODES = ("n1", "n2", "n3")
@@ -64,12 +65,6 @@ def as_process_1(command: list[str]) -> list[str]:
     return ["unshare", *unprivileged, "--pid", "--fork", "--kill-child", *command]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(500)  # fills a virtual environment from the package index, as the build does
 def test_the_image_is_built_and_its_node_is_a_good_process_1(tmp_path):
@@ -83,7 +78,7 @@ def test_the_image_is_built_and_its_node_is_a_good_process_1(tmp_path):
     assert list(programs.glob("../lib/python*/site-packages/uvloop"))
     assert not list(programs.glob("../lib/python*/site-packages/pytest"))
 
-    ports = {f"RAFTQ_{name}": f"127.0.0.1:{free_port()}" for name in ("HTTP", "TEXT", "PEER")}
+    ports = {f"RAFTQ_{name}": f"127.0.0.1:{free_ports(1)[0]}" for name in ("HTTP", "TEXT", "PEER")}
     env |= ports
     entrypoint, *flags = dockerfile.entrypoint
     command = as_process_1([str(programs / entrypoint), *flags])

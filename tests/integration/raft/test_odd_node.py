@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 from tests.support.node_process import NodeFailedError, NodeProcess
-from tests.support.raft_cluster import free_address
 
 import raftq
+from free_ports import free_address
 
 IDS = ("n1", "n2", "n3")
 STOPS_S = 10.0

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from free_ports import free_ports
 from raftq_cluster import node as node_module
 from raftq_cluster.backends.memory import MemoryBackend
 from raftq_cluster.config import StartError
@@ -117,12 +118,10 @@ def test_settings_and_service_agree_on_the_defaults():
 @pytest.mark.asyncio
 @pytest.mark.parametrize("flag", ["http", "text"])
 async def test_a_taken_port_is_named_and_nothing_is_left_open(flag):
-    with socket.socket() as taken, socket.socket() as probe:
+    free = Address("127.0.0.1", free_ports(1)[0])
+    with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        probe.bind(("127.0.0.1", 0))
-        free = Address(*probe.getsockname())
-        probe.close()
         other = "text" if flag == "http" else "http"
         busy = Address(*taken.getsockname())
         running = Running(**{flag: busy, other: free})

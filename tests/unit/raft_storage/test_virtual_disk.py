@@ -297,18 +297,6 @@ def test_a_full_disk_refuses_and_freed_space_is_given_again() -> None:
     other.write(b"x", 0)
 
 
-def test_a_failed_sync_forgets_that_its_bytes_were_not_written() -> None:
-    disk = new_disk()
-    settled_file(disk, b"old")
-    file = disk.open(A)
-    file.write(b"new", 0)
-    disk.faults.append(Fault("sync_data", errno.EIO))
-    with pytest.raises(StorageFailedError):
-        file.sync_data()
-    disk.cut_power(Loss.ORDERED)
-    assert disk.content(A) == b"old"
-
-
 def failed_sync() -> VirtualDisk:
     """``new`` was written over ``old``, and the sync has failed."""
     disk = new_disk()
