@@ -10,7 +10,7 @@ from tests.support.virtual_disk import Fault, Loss, PowerCut, VirtualDisk
 
 from raftq_cluster.backends.raft.commands import encode_members
 from raftq_cluster.backends.raft.peer_api import PeerError
-from raftq_cluster.backends.raft.snapshot_receiving import FULL_S, REFUSED_S, SILENT_S
+from raftq_cluster.backends.raft.snapshot_receiving import PAUSE_S, SILENT_S
 from raftq_cluster.backends.raft.storage.snapshots import ROOM_FOR_LOG_BYTES
 from raftq_cluster.codec.snapshots import encode_chunk
 from raftq_cluster.core.machine import Machine
@@ -234,7 +234,7 @@ async def test_damaged_bytes_are_never_installed_and_asked_for_again(disk, caplo
     assert follower.ids() == ["old"]
     assert (follower.names(), len(disk.opened)) == ([f"{0:020d}-{0:020d}.snap"], opened)
     assert follower.give(RAW, SIZE - 1, SIZE) is None
-    follower.seconds += REFUSED_S
+    follower.seconds += PAUSE_S
     assert follower.give(RAW, SIZE - 1, SIZE) == 0
     await follower.take_all(RAW)
     assert follower.ids() == IDS
@@ -304,7 +304,7 @@ async def test_a_snapshot_without_room_is_put_off(disk, caplog):
     assert "no space for the leader's snapshot" in caplog.text
     disk.room_bytes += 1
     assert follower.give(RAW, 0, 1_000) is None
-    follower.seconds += FULL_S
+    follower.seconds += PAUSE_S
     await follower.take_all(RAW)
     assert follower.ids() == IDS
 
@@ -318,7 +318,7 @@ async def test_a_disk_that_fills_up_on_the_way_costs_what_came(disk, caplog):
     await follower.rest()
     assert (follower.names(), len(disk.opened)) == ([f"{0:020d}-{0:020d}.snap"], opened)
     assert follower.give(RAW, 2_000, 3_000) is None
-    follower.seconds += FULL_S
+    follower.seconds += PAUSE_S
     assert follower.give(RAW, 2_000, 3_000) == 0
     await follower.take_all(RAW)
     assert (follower.ids(), follower.failures) == (IDS, [])

@@ -41,10 +41,9 @@ from raftq_cluster.core.state import MachineError
 
 _log: Final = logging.getLogger(__name__)
 
-# After a snapshot that found the disk full, none is taken for this long.
-FULL_S: Final = 30.0
-# After one that was damaged: what damages it must not keep disk and network busy.
-REFUSED_S: Final = 5.0
+# After a snapshot that found the disk full or was damaged, none is taken for this long: what is wrong must not keep disk and
+# network busy, and once it is mended the node is not to lag for much longer.
+PAUSE_S: Final = 5.0
 # What has come of a snapshot is thrown away when nothing follows for this long.
 SILENT_S: Final = 60.0
 
@@ -172,9 +171,9 @@ class SnapshotReceiver:
         self._go_on()
 
     def _put_off(self, error: StorageFullError) -> None:
-        self._not_before_s = self._monotonic() + FULL_S
+        self._not_before_s = self._monotonic() + PAUSE_S
         _log.warning("no space for the leader's snapshot; the next attempt is in %d s: %s",
-                     FULL_S, error)  # fmt: skip
+                     PAUSE_S, error)  # fmt: skip
 
     def _go_on(self) -> None:
         """Acknowledge, sync or install: what the bytes that are here ask for."""
@@ -226,7 +225,7 @@ class SnapshotReceiver:
         except SnapshotVersionError as error:  # as a log in a format that is too new
             self._fail(f"the leader's snapshot cannot be read: {error}")
         except (CorruptError, ForeignError, CodecError, MachineError) as error:
-            self._not_before_s = self._monotonic() + REFUSED_S
+            self._not_before_s = self._monotonic() + PAUSE_S
             _log.error("the leader's snapshot is refused, and asked for again: %s", error)
             await self._abort()
         except (StorageError, FormatTooNewError) as error:
