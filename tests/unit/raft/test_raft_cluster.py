@@ -260,6 +260,18 @@ async def test_a_change_that_would_lose_the_majority_is_refused(three):
         await three.running(leader).steward.remove(second)
 
 
+async def test_who_joins_waits_while_too_few_members_can_be_reached(three, monkeypatch):
+    leader = three.leader()
+    asked = asyncio.Event()
+    consensus = three.running(leader).engine.consensus
+    with monkeypatch.context() as patch:
+        patch.setattr(consensus, "is_live", lambda _peer: bool(asked.set()))
+        joining = asyncio.create_task(three.join("n4", leader))
+        await asked.wait()
+    await joining
+    assert three.running("n4").engine.consensus.leader == leader
+
+
 async def test_an_address_of_a_member_cannot_be_taken_by_another(three):
     leader = three.leader()
     other = next(node_id for node_id in three.backends if node_id != leader)

@@ -15,12 +15,16 @@ CALLS_MAX: Final = 64  # that other members may have open here
 
 
 class CallError(Exception):
-    """A call was not answered with success. ``code`` is a name of ``raftq.wire.codes``."""
+    """A call was not answered with success. ``code`` is a name of ``raftq.wire.codes``.
 
-    def __init__(self, code: str, detail: str) -> None:
+    ``may_pass``: what is in its way may be over by itself; known on the node that refused alone.
+    """
+
+    def __init__(self, code: str, detail: str, *, may_pass: bool = False) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
+        self.may_pass = may_pass
 
 
 Handler = Callable[[str, bytes], Awaitable[bytes]]

@@ -18,10 +18,14 @@ VOTERS_MAX: Final = 7
 
 
 class Refused(NamedTuple):
-    """Why a change is none. ``code`` is a stable name of ``raftq.wire.codes``."""
+    """Why a change is none. ``code`` is a stable name of ``raftq.wire.codes``.
+
+    ``may_pass``: members that cannot be reached may come back, and then it is one.
+    """
 
     code: str
     detail: str
+    may_pass: bool = False
 
 
 class Add(NamedTuple):
@@ -187,6 +191,7 @@ def _keeps_a_live_majority(_current: Members, proposed: Members, view: View) -> 
         "change_refused",
         f"only {len(live)} of the {len(new)} voters that there would be can be reached,"
         f" and {needed} are needed: bring back or remove another one first",
+        may_pass=True,
     )
 
 

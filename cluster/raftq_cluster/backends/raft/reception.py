@@ -78,6 +78,6 @@ class Reception:
         )
 
     def _not_now(self, error: CallError) -> Answer:
-        if error.code in ("unavailable", "outcome_unknown", "too_busy"):
+        if error.may_pass or error.code in ("unavailable", "outcome_unknown", "too_busy"):
             return Later(why=error.detail)
         return No(why=error.detail)

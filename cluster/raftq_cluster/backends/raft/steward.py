@@ -184,7 +184,7 @@ class Steward:
                 await self._committed(refused, deadline_s)
                 return
             if refused.code != "unavailable" or self._loop_s() >= deadline_s:
-                raise CallError(refused.code, refused.detail)
+                raise CallError(refused.code, refused.detail, may_pass=refused.may_pass)
             await asyncio.sleep(_POLL_S)
 
     def _try(self, change: Change) -> Refused | int | None:
