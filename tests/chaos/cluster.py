@@ -254,11 +254,13 @@ class ChaosCluster:
         asked = ",".join(self.network.peer_address(node.place) for node in self.nodes.values())
         return self._make(f"m{self._joined}", "--join", asked)
 
-    async def role(self, id_: str) -> str:
-        """What a member is, as the leader knows it; "" if it is none, or nobody leads."""
+    async def role(self, id_: str) -> str | None:
+        """What a member is, as the leader knows it; "" if it is none, None if no leader tells."""
         leader = await self.leader()
         document = await self.ask(leader, "GET", "/v1/cluster") if leader else None
-        roles = {member["id"]: member["role"] for member in (document or {}).get("members", ())}
+        if not document:
+            return None
+        roles = {member["id"]: member["role"] for member in document["members"]}
         return str(roles.get(id_, ""))
 
     async def forget(self, id_: str) -> None:

@@ -35,7 +35,7 @@ async def replace(scene: Scene, chance: Random) -> None:
         await asyncio.sleep(_ASK_AGAIN_S)
     async with scene.victim(chance) as old:
         old.is_leaving = True
-        while await scene.cluster.role(old.id):
+        while await scene.cluster.role(old.id) != "":
             await scene.cluster.order("DELETE", f"/v1/cluster/members/{old.id}")
             await asyncio.sleep(_ASK_AGAIN_S)
         scene.note(f"{old.id} is removed")

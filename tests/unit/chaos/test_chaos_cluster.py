@@ -58,6 +58,22 @@ async def test_who_still_asks_a_node_that_is_gone_reaches_its_place(cluster: Cha
     assert cluster.address("p2", HTTP) == "p2:2"
 
 
+@pytest.mark.asyncio
+async def test_nobody_is_taken_for_removed_because_nobody_leads(
+    cluster: ChaosCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"leader": "", "term": 3, "members": [{"id": "p1", "role": "follower"}]}
+
+    async def ask(id_: str, *_request: object) -> dict[str, object]:
+        return told
+
+    monkeypatch.setattr(cluster, "ask", ask)
+    cluster.nodes["p1"].is_meant = True
+    assert await cluster.role("p2") is None
+    told["leader"] = "p1"
+    assert (await cluster.role("p1"), await cluster.role("p2")) == ("follower", "")
+
+
 def test_each_node_has_a_directory_and_a_clock_of_its_own(cluster: ChaosCluster) -> None:
     directories = {node.disk.data_dir.resolve() for node in cluster.nodes.values()}
     assert len(directories) == 3
