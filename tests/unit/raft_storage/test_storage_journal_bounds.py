@@ -38,6 +38,20 @@ def test_dropping_frees_memory_exactly_and_whole_segments_once_that_is_durable()
     assert node.journal.collect() is None
 
 
+def test_what_was_dropped_before_it_was_synced_is_not_counted_by_the_next_sync() -> None:
+    node = JournalNode()
+    node.append(b"a", b"b", b"c")
+    number = node.numbers.last
+    node.journal.begin_sync()
+    node.append(b"d")
+    node.journal.drop_before(3)  # a snapshot holds a and b
+    assert node.journal.durable_index == 2
+    node.journal.end_sync(number)
+    assert node.journal.durable_index == 3
+    node.sync()
+    assert node.journal.durable_index == 4
+
+
 def test_a_dropped_journal_is_read_back_from_what_is_left() -> None:
     node = filled(4)
     node.journal.drop_before(3)

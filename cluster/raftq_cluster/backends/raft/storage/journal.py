@@ -192,7 +192,9 @@ class Journal:
         if index <= self._log.base_index:
             return
         self._log.cut_before(index)
-        self.durable_index = max(self.durable_index, index - 1)
+        held = max(0, index - 1 - self.durable_index)  # by the snapshot, and not synced here yet
+        self.durable_index += held
+        del self._awaited[:held]
         segments = self._replay.segments
         clean = self._writer.synced.segment
         while segments[0].number < clean and segments[0].top_index < index:
