@@ -98,6 +98,7 @@ class Witness:
         plan.run()
         self.store.end_sync(plan)
         self.durable = plan.number
+        assert self.store.journal.durable_index == self.past.last_index
 
     def snapshot(self, index: int, term: int, chunks: tuple[bytes, ...]) -> None:
         self.begun = (index, term, chunks)
