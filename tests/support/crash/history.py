@@ -1,5 +1,7 @@
 """What clients did and were told, in the order in which they learned it."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +15,8 @@ class History:
     attempted: set[str] = field(default_factory=set)  # tags of values that were ever sent
     inserted: dict[str, str] = field(default_factory=dict)  # tag -> id, acknowledged
     deleted: dict[str, int] = field(default_factory=dict)  # id -> event number, acknowledged
-    maybe_deleted: set[str] = field(default_factory=set)  # ids whose delete has an unknown outcome
+    # How many deletes of an id were sent and may have been done: several clients hold a task one after the other.
+    maybe_deleted: Counter[str] = field(default_factory=Counter)
     claims: list[tuple[int, Row]] = field(default_factory=list)  # (invoked, task)
     repeats: list[tuple[str, str, str]] = field(default_factory=list)  # tag, id before, id after
     left: list[Row] = field(default_factory=list)  # what the final listing has
@@ -34,8 +37,12 @@ class History:
         self.claims.append((invoked, row))
         self.next_event()
 
+    def note_refused_delete(self, ids: Sequence[str]) -> None:
+        """One delete of these was certainly never done."""
+        self.maybe_deleted -= Counter(ids)  # keeps what is above zero
+
     def note_deleted(self, id_: str) -> None:
-        self.maybe_deleted.discard(id_)
+        del self.maybe_deleted[id_]
         self.deleted[id_] = self.next_event()
 
 

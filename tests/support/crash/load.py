@@ -175,9 +175,7 @@ class Client:
 
         deletes = [{"id": row["id"], "version": row["version"]} for row in tasks]
         document = self._keyed({"claimant": self._name, "deletes": deletes})
-        return _Request(
-            "modify", document, note, lambda: self._history.maybe_deleted.difference_update(ids)
-        )
+        return _Request("modify", document, note, lambda: self._history.note_refused_delete(ids))
 
 
 async def list_all(address: tuple[str, int]) -> list[Row]:

@@ -32,8 +32,18 @@ def test_a_task_that_is_left_is_not_lost() -> None:
 
 def test_a_task_whose_delete_is_unknown_is_not_lost() -> None:
     history = acknowledged()
-    history.maybe_deleted.add("a")
+    history.maybe_deleted.update(["a"])
     assert violations(history) == []
+
+
+def test_a_refused_delete_does_not_make_another_one_known() -> None:
+    history = acknowledged()
+    history.maybe_deleted.update(["a"])
+    history.maybe_deleted.update(["a"])
+    history.note_refused_delete(["a"])
+    assert violations(history) == []
+    history.note_refused_delete(["a"])
+    assert len(violations(history)) == 1
 
 
 def lost() -> History:
