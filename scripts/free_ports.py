@@ -6,11 +6,11 @@ and each process has a block of its own, held for its life by a UDP socket, whic
 Standard library alone.
 """
 
+import atexit
 import os
 import socket
-from collections.abc import Iterator
+from collections import deque
 from functools import cache
-from itertools import cycle
 from typing import Final
 
 _HOST: Final = "127.0.0.1"
@@ -20,9 +20,11 @@ _BLOCK: Final = 200  # ports; a cluster of one test needs a dozen at once
 
 
 def free_ports(count: int) -> list[int]:
-    """So many different ports of 127.0.0.1 where nobody listens, given before as long ago as there are."""
-    ports = _ports_of(os.getpid())
-    return [next(ports) for _ in range(count)]
+    """So many different ports of 127.0.0.1 where nobody listens, given before as long ago as there are.
+
+    Raises ``RuntimeError`` if there are not so many.
+    """
+    return _block_of(os.getpid()).take(count)
 
 
 def free_address() -> str:
@@ -35,8 +37,28 @@ def free_or_any(port: int) -> int:
     return port if _is_free(port) else 0
 
 
+class _Block:
+    """The ports of one process."""
+
+    def __init__(self, ports: range) -> None:
+        self._ports = deque(ports)  # the next to give is at the left
+
+    def take(self, count: int) -> list[int]:
+        found: list[int] = []
+        for _ in range(len(self._ports)):
+            if len(found) == count:
+                break
+            port = self._ports[0]
+            self._ports.rotate(-1)
+            if _is_free(port):
+                found.append(port)
+        if len(found) < count:
+            raise RuntimeError(f"{len(found)} of {len(self._ports)} ports are free, not {count}")
+        return found
+
+
 @cache
-def _ports_of(_process: int) -> Iterator[int]:
+def _block_of(_process: int) -> _Block:
     """Keyed by process, since a fork would inherit its parent's block."""
     for first in range(_FIRST, _FIRST + _BLOCKS * _BLOCK, _BLOCK):
         hold = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -45,13 +67,9 @@ def _ports_of(_process: int) -> Iterator[int]:
         except OSError:
             hold.close()
             continue
-        return _walk(hold, range(first, first + _BLOCK))
+        atexit.register(hold.close)
+        return _Block(range(first, first + _BLOCK))
     raise RuntimeError(f"{_BLOCKS} processes hold ports for their servers: end some of them")
-
-
-def _walk(hold: socket.socket, block: range) -> Iterator[int]:
-    with hold:
-        yield from filter(_is_free, cycle(block))
 
 
 def _is_free(port: int) -> bool:

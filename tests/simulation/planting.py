@@ -28,6 +28,7 @@ from raftq_cluster.backends.raft.member_log import MemberLog
 from raftq_cluster.backends.raft.proposals import ForeignSegments, OwnSegments
 from raftq_cluster.backends.raft.reads import Reads
 from raftq_cluster.backends.raft.replica import Replica
+from raftq_cluster.backends.raft.storage.journal import Journal
 from raftq_cluster.backends.raft.storage.snapshots import SnapshotWriter
 from raftq_cluster.core.calendar import Calendar
 from raftq_cluster.core.keys import KeyTable
@@ -256,6 +257,17 @@ def publish_a_snapshot_unsynced(patch: Any) -> None:
     patch(SnapshotWriter, "finish", finish)
 
 
+def count_what_is_dropped_twice(patch: Any) -> None:
+    drop_before = Journal.drop_before
+
+    def drop(self: Any, index: int) -> None:
+        awaited = list(self._awaited)
+        drop_before(self, index)
+        self._awaited[:] = awaited
+
+    patch(Journal, "drop_before", drop)
+
+
 class Bug(NamedTuple):
     """``caught`` is the run or, where chance meets it too seldom, the script that catches it."""
 
@@ -309,6 +321,8 @@ _ROWS: Final[tuple[tuple[str, Callable[[Any], None], Options | Script], ...]] = 
     ("what is unknown is told as not done", call_unknown_not_done,
      scripts.what_may_be_done_is_unknown),
     ("a snapshot is published before it is on disk", publish_a_snapshot_unsynced, _by(1)),
+    ("log that a snapshot made superfluous counts as on disk twice", count_what_is_dropped_twice,
+     scripts.what_is_dropped_counts_once),
 )  # fmt: skip
 BUGS: Final = {plant.__name__: Bug(what, plant, caught) for what, plant, caught in _ROWS}
 

@@ -18,6 +18,7 @@ from tests.simulation.options import Options
 from tests.simulation.simulation import CLIENTS_AFTER_S, Simulation, undisturbed
 from tests.support.engine_group import EngineGroup
 from tests.support.held_disk import LogEmptiedError
+from tests.support.journal_node import JournalNode
 from tests.support.raft_operations import put, take
 
 Script = Callable[[], Coroutine[Any, Any, str] | str]
@@ -269,6 +270,19 @@ async def what_may_be_done_is_unknown() -> str:
     return "" if code == "outcome_unknown" else f"what may be done ({has_it}) is called {code}"
 
 
+def what_is_dropped_counts_once() -> str:
+    """A sync is under way while a snapshot lets go of entries that it covers, and others follow."""
+    node = JournalNode()
+    node.append(b"a", b"b")
+    number = node.numbers.last
+    node.journal.begin_sync()
+    node.append(b"c", b"d")
+    node.journal.drop_before(3)
+    node.journal.end_sync(number)
+    count = node.journal.durable_index
+    return "" if count == 2 else f"a sync of two entries has made {count} durable"
+
+
 def a_snapshot_has_the_members_of_its_entry() -> str:
     """A leader that is cut off has a member list in its log, takes a snapshot, and restarts."""
     with undisturbed():
@@ -314,5 +328,6 @@ SCRIPTS: tuple[Script, ...] = (
     what_the_next_leader_has_is_done_once,
     what_came_twice_is_done_once,
     what_may_be_done_is_unknown,
+    what_is_dropped_counts_once,
     a_snapshot_has_the_members_of_its_entry,
 )

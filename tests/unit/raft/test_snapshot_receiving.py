@@ -309,6 +309,16 @@ async def test_a_snapshot_without_room_is_put_off(disk, caplog):
     assert follower.ids() == IDS
 
 
+async def test_a_node_with_room_again_lags_for_five_seconds_at_most(disk):
+    follower = Follower(disk)
+    disk.room_bytes = 0
+    assert follower.give(RAW, 0, 1_000) is None
+    disk.room_bytes = ROOM_FOR_LOG_BYTES + SIZE
+    follower.seconds += 5.0
+    await follower.take_all(RAW)
+    assert follower.ids() == IDS
+
+
 async def test_a_disk_that_fills_up_on_the_way_costs_what_came(disk, caplog):
     follower = Follower(disk)
     opened = len(disk.opened)
