@@ -40,9 +40,9 @@ class Namespaces:
         self._hosts = {CLIENTS: _NET + "1"}
         self._hosts.update({place: f"{_NET}{number}" for number, place in enumerate(places, 11)})
         self._made: list[str] = []
-        self._lossy: dict[str, int] = {}
         self._cuts: set[Link] = set()
         self._slow: dict[str, Slow] = {}
+        self._turn = asyncio.Lock()  # one change after the other: tools end in any order
         self.has_netem = False
 
     async def open(self) -> None:
@@ -115,20 +115,23 @@ class Namespaces:
 
     async def set_cuts(self, cuts: Collection[Link]) -> None:
         """Drop what arrives from the other end of a cut."""
-        changed = {target for _, target in self._cuts ^ set(cuts)}
-        self._cuts = set(cuts)
-        for place in sorted(changed):
-            await self._filter(place)
+        async with self._turn:
+            changed = {target for _, target in self._cuts ^ set(cuts)}
+            self._cuts = set(cuts)
+            for place in sorted(changed):
+                await self._filter(place)
 
     async def set_slow(self, places: Mapping[str, Slow]) -> None:
         """Delay or throttle what leaves, drop some of what arrives."""
-        before, self._slow = self._slow, dict(places)
-        for place in sorted(before.keys() | places.keys()):
-            slow = places.get(place, Slow())
-            if slow == before.get(place, Slow()):
-                continue
-            await self._filter(place)
-            await self._shape(place, slow)
+        wanted = dict(places)
+        async with self._turn:
+            before, self._slow = self._slow, wanted
+            for place in sorted(before.keys() | wanted.keys()):
+                slow = wanted.get(place, Slow())
+                if slow == before.get(place, Slow()):
+                    continue
+                await self._filter(place)
+                await self._shape(place, slow)
 
     async def _filter(self, place: str) -> None:
         """Replace the rules of a place, all at once."""
