@@ -2,16 +2,18 @@
 
 EntroQ's clients do not repeat a modification whose outcome they do not know, and their workers end on an
 error that they do not expect. So the node does it for them while the cluster has no leader: it
-repeats under one idempotency key, for ``PATIENCE_S``.
+repeats under one idempotency key, for ``PATIENCE_S``. A try that may have been done is never told as refused, whatever a
+later one was refused for.
 """
 
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard
 
 from msgspec import Raw
 
+from raftq.wire.codes import CODES
 from raftq.wire.formats import encode
 from raftq_cluster.core import operations as op
 from raftq_cluster.core import queries
@@ -20,6 +22,7 @@ from raftq_cluster.core.outcomes import (
     DocsClaimed,
     FailedDoc,
     Outcome,
+    Refused,
     TaskRow,
     Transacted,
     Unfinished,
@@ -56,6 +59,7 @@ ASKING_MS: Final = 1  # of one that only asks what became of a claim
 LISTED_MAX: Final = 100_000  # of what one request lists, whatever limit it has
 ROWS_AT_ONCE: Final = 1_000  # written before others have their turn: some 10 ms
 MEMBERS_NAMED_MAX: Final = 1_000  # docs of a held set, in the details of a refusal
+_UNKNOWN: Final = "outcome_unknown"
 SPENT_KEYS_AT_ONCE: Final = 64
 
 
@@ -66,6 +70,30 @@ class DependencyRefused(Exception):  # noqa: N818 - a refusal is an answer
         super().__init__(refusal.detail)
         self.refusal = refusal
         self.details = details
+
+
+class _Tries:
+    """What the tries of one request have told: a refusal of one says nothing of those before it."""
+
+    def __init__(self) -> None:
+        self._may_be_done = False
+
+    def leave_open(self, outcome: Outcome) -> bool:
+        """Take what came of the next try, and tell whether one more could tell more."""
+        if isinstance(outcome, Unfinished):
+            self._may_be_done |= outcome.code == _UNKNOWN
+            return True
+        return self._may_be_done and _is_of_the_moment(outcome)
+
+    def sum_up(self, last: Outcome) -> Outcome:
+        """Tell what came of all of them."""
+        if not (self._may_be_done and _is_of_the_moment(last)) or last.code == _UNKNOWN:
+            return last
+        return Unfinished(_UNKNOWN, f"an earlier try may have been done; the last: {last.detail}")
+
+
+def _is_of_the_moment(outcome: Outcome) -> TypeGuard[Refused | Unfinished]:
+    return isinstance(outcome, Refused | Unfinished) and CODES[outcome.code].retryable
 
 
 class Caller:
@@ -83,11 +111,12 @@ class Caller:
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + PATIENCE_S
         operations = [*self._forgetting(), operation]
+        tries = _Tries()
         while True:
             index, outcomes = await entrance.run(operations)
-            if not isinstance(outcomes[-1], Unfinished) or loop.time() > give_up_at:
+            if not tries.leave_open(outcomes[-1]) or loop.time() > give_up_at:
                 self.spend(operation.key)
-                return index, outcomes[-1]
+                return index, tries.sum_up(outcomes[-1])
             operations = [operation]
             await asyncio.sleep(PAUSE_S)
 
@@ -143,21 +172,21 @@ async def claim(call: Call, message: Message) -> Json:
     it since, it finds nothing, however many tasks come.
     """
     operation, wait_ms = claim_of(message, call.caller.key()), WAIT_MS
-    loop = asyncio.get_running_loop()
+    loop, tries = asyncio.get_running_loop(), _Tries()
     give_up_at: float | None = None  # while there is no leader
     while True:
         index, outcome = await call.entrance.wait_claim(operation, wait_ms)
-        if isinstance(outcome, Unfinished) and outcome != STOPPING:
+        if tries.leave_open(outcome) and outcome != STOPPING:
             give_up_at = give_up_at or loop.time() + PATIENCE_S
             if loop.time() < give_up_at:
                 wait_ms = ASKING_MS
                 await asyncio.sleep(PAUSE_S)
                 continue
-        rows = checked(outcome, index, Claimed).tasks
+        rows = checked(tries.sum_up(outcome), index, Claimed).tasks
         call.caller.spend(operation.key)
         if rows:
             return {"task": task_json(rows[0])}
-        give_up_at = None
+        give_up_at, tries = None, _Tries()
         operation, wait_ms = operation._replace(key=call.caller.key()), WAIT_MS
 
 
